@@ -1,0 +1,30 @@
+"""Finds the schemas and specs that travel with the package, in every kind of install."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.errors import InputError
+
+
+def data_folder(kind: Literal["schemas", "jobs"]) -> Path:
+    """The folder of that kind: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    for folder in (package / "_data" / kind, package.parent / kind):
+        if folder.is_dir():
+            return folder
+    raise InputError(
+        f"the {kind} that belong to this program are missing",
+        hint="The installation is damaged: install it again.",
+    )
+
+
+@functools.cache
+def schema(name: str) -> dict[str, Any]:
+    """A JSON Schema by its name, e.g. `route-plan`."""
+    file = data_folder("schemas") / f"{name}.schema.json"
+    loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return loaded

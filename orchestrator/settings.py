@@ -1,0 +1,142 @@
+"""Where things are on this machine and at the services: read from the environment, never guessed.
+
+Nothing here says what is trained: that is the spec's and the catalog's, and in the plan's digest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import InputError
+
+HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of one invocation.
+
+    Endpoints are None for the real services. `bucket` is `gs://bucket` with an optional folder.
+    `visibility_window_s` is how long a created job may be absent from the service's list.
+    """
+
+    home: Path
+    ledger_url: str
+    project: str | None = None
+    bucket: str | None = None
+    vertex_endpoint: str | None = None
+    storage_endpoint: str | None = None
+    hub_endpoint: str = HUB
+    hub_token: str | None = None
+    visibility_window_s: float = 600.0
+    call_timeout_s: float = 60.0
+
+    @property
+    def runs_dir(self) -> Path:
+        """A folder for each run: what was collected, and what is published."""
+        return self.home / "runs"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings; names and defaults are in docs/operations.md."""
+        home = _home(env)
+        return cls(
+            home=home,
+            ledger_url=env.get("ORCHESTRATOR_LEDGER") or f"sqlite:///{home / 'ledger.db'}",
+            project=env.get("GOOGLE_CLOUD_PROJECT") or None,
+            bucket=_bucket(env.get("ORCHESTRATOR_BUCKET")),
+            vertex_endpoint=env.get("ORCHESTRATOR_VERTEX_ENDPOINT") or None,
+            storage_endpoint=_url(env, "STORAGE_EMULATOR_HOST"),
+            hub_endpoint=_url(env, "HF_ENDPOINT") or HUB,
+            hub_token=_hub_token(env),
+            visibility_window_s=_seconds(env, "ORCHESTRATOR_VISIBILITY_WINDOW_S", 600.0),
+            call_timeout_s=_seconds(env, "ORCHESTRATOR_CALL_TIMEOUT_S", 60.0, least_s=1.0),
+        )
+
+    def need_project(self) -> str:
+        """The Google Cloud project, or an error that says how to set it."""
+        if self.project is None:
+            raise InputError(
+                "no Google Cloud project is set",
+                hint="Set it: export GOOGLE_CLOUD_PROJECT=your-project",
+            )
+        return self.project
+
+    def need_bucket(self) -> str:
+        """The staging bucket, or an error that says how to set it."""
+        if self.bucket is None:
+            raise InputError(
+                "no staging bucket is set",
+                hint="Set one that you own: export ORCHESTRATOR_BUCKET=gs://your-bucket",
+            )
+        return self.bucket
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    if env.get("ORCHESTRATOR_HOME"):
+        return Path(env["ORCHESTRATOR_HOME"]).expanduser().resolve()
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("orchestrator"))
+
+
+def _bucket(value: str | None) -> str | None:
+    if not value:
+        return None
+    if not value.startswith("gs://") or not value.removeprefix("gs://").split("/")[0]:
+        raise InputError(
+            f"ORCHESTRATOR_BUCKET is {value!r}, which is not a Cloud Storage location",
+            hint="Write it as gs://your-bucket or gs://your-bucket/folder",
+        )
+    return value.rstrip("/")
+
+
+def _hub_token(env: Mapping[str, str]) -> str | None:
+    """HF_TOKEN, or the token that `hf auth login` left."""
+    if env.get("HF_TOKEN", "").strip():
+        return env["HF_TOKEN"].strip()
+    hf_home = env.get("HF_HOME") or str(
+        Path(env.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "huggingface"
+    )
+    file = Path(env.get("HF_TOKEN_PATH") or Path(hf_home) / "token").expanduser()
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"the Hub token in {file} is not text",
+            hint="Write it again: hf auth login. Or export HF_TOKEN=...",
+        ) from None
+
+
+def _url(env: Mapping[str, str], name: str) -> str | None:
+    value = env.get(name)
+    if not value:
+        return None
+    if not value.startswith(("http://", "https://")):
+        raise InputError(
+            f"{name} is {value!r}, which is not a URL",
+            hint="Write it with its scheme, as https://host or http://127.0.0.1:8000",
+        )
+    return value.rstrip("/")
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float, *, least_s: float = 0.0) -> float:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not least_s <= value < 1e9:
+        least = f" of at least {least_s:g}" if least_s else ""
+        raise InputError(
+            f"{name} is {text!r}, which is not a number of seconds{least}",
+            hint=f"Write a number, or unset it for the default of {default:g}.",
+        )
+    return value

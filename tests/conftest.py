@@ -1,0 +1,50 @@
+"""What every test shares: nothing leaves loopback, nothing touches the home folder."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_OUTSIDE = [
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_CLOUD_PROJECT",
+    "HF_TOKEN",
+    "HF_ENDPOINT",
+    "STORAGE_EMULATOR_HOST",
+    "ORCHESTRATOR_BUCKET",
+    "ORCHESTRATOR_LEDGER",
+    "ORCHESTRATOR_VERTEX_ENDPOINT",
+    "ORCHESTRATOR_VISIBILITY_WINDOW_S",
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give every test a home of its own, and no settings of the person who runs it."""
+    home = tmp_path_factory.mktemp("home")
+    for name in _OUTSIDE:
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(home / "orchestrator"))
+    return home
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail any connection that would leave the machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in (
+            "127.0.0.1",
+            "::1",
+            "localhost",
+        ):
+            raise AssertionError(f"a test tried to reach {address!r}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
