@@ -1,0 +1,1 @@
+"""From a file of rows to a report on them and to the splits that are trained on. Pure."""
