@@ -1,0 +1,77 @@
+"""The contract between the Vertex face and what stands in for its training machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+#: Key in `adapter_config.json` under which an output names what stood in for the base model.
+STAND_IN_KEY = "stand_in"
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What the face asks for: the fields of the tuning job that a trainer needs.
+
+    `base_model` is the service's id of the model, `hub_id` its name on the Hugging Face Hub.
+    `train` and `validation` are local JSONL files of prompt/completion or messages rows.
+    """
+
+    job_id: str
+    base_model: str
+    hub_id: str
+    train: Path
+    validation: Path | None
+    epochs: int
+    learning_rate: float
+    adapter_rank: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class StandInOptions:
+    """How a stand-in departs from the job that it was asked to run (None: as asked)."""
+
+    learning_rate: float | None = None
+    epochs: int | None = None
+    max_length: int | None = None
+    batch_size: int | None = None
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """What a stand-in did. `differences` has a line for each departure from the job, for people.
+
+    `step_count` is the number of optimizer steps (0 if nothing was trained).
+    """
+
+    step_count: int
+    differences: tuple[str, ...] = field(default_factory=tuple)
+
+
+class TrainingFailed(Exception):
+    """The training ended without a model; the message is what the service would report."""
+
+
+class StandIn(Protocol):
+    """Trains, or pretends to, and leaves a folder in the layout of the real service's output."""
+
+    name: str
+
+    def train(
+        self,
+        job: TrainingJob,
+        output: Path,
+        *,
+        options: StandInOptions,
+        cancelled: Callable[[], bool],
+    ) -> TrainingOutcome:
+        """Fill `output` with what the service writes under its output URI.
+
+        That is `postprocess/node-0/checkpoints/final/` and `checkpoint-N/`, and the log
+        `executor/node-0/stdout`. Raises `TrainingFailed`; returns early if `cancelled()`.
+        """
+        ...

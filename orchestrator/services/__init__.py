@@ -1,0 +1,1 @@
+"""Where attempts execute. `base` holds the contract, each other module one service."""
