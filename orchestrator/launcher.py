@@ -1,0 +1,83 @@
+"""The launch rule: one planned attempt becomes at most one paid job.
+
+Neither service has an idempotency key, and a list may lag behind a create. So the intent, with its
+token, is committed before the call; after an answer that cannot be trusted the job is looked for
+by that token, and never launched a second time on a guess.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+from orchestrator.clock import Clock
+from orchestrator.errors import Ambiguous, LedgerError, Refused
+from orchestrator.ledger import AttemptFacts, Facts, Lease, Refusal
+from orchestrator.services.base import AttemptKind, Service, TuneRequest
+
+
+def launch(
+    facts: Facts, service: Service, lease: Lease, *, clock: Clock, call_timeout_s: float
+) -> None:
+    """Commit the intent, send it once, and record the answer, whatever it is."""
+    token = f"orc-{uuid.uuid4().hex}"
+    # A read with the same credentials first: what cannot even list jobs cannot create one, and
+    # says so before there is an intent whose fate would have to be found out.
+    service.find(token)
+    ordinal = sum(attempt.kind is AttemptKind.TUNE for attempt in facts.attempts) + 1
+    deadline_at = clock.now() + timedelta(seconds=call_timeout_s)
+    attempt_id = lease.record_intent(
+        kind=AttemptKind.TUNE, ordinal=ordinal, token=token, deadline_at=deadline_at
+    )
+    request = tune_request(facts, attempt_id)
+    if clock.now() >= deadline_at or not lease.is_held_for(call_timeout_s):
+        lease.record_not_launched(attempt_id, "the pass itself: its lease ended before it sent")
+        raise LedgerError(
+            "the machine was suspended between intent and launch", hint="The next pass launches."
+        )
+    try:
+        handle = service.launch(request, token, timeout_s=call_timeout_s)
+    except Refused as refused:
+        refusal = Refusal(refused.kind, str(refused), clock.now(), refused.retry_after_s)
+        lease.record_refusal(attempt_id, refusal)
+    except Ambiguous as ambiguous:
+        lease.add_event("ambiguous", {"message": str(ambiguous)}, attempt_id)
+    else:
+        lease.record_handle(attempt_id, handle, adopted=False)
+
+
+def find_again(
+    attempt: AttemptFacts,
+    service: Service,
+    lease: Lease,
+    *,
+    clock: Clock,
+    visibility_window_s: float,
+) -> None:
+    """Look for the job of an intent whose answer was lost; give up only when lists must show it."""
+    asked_at = clock.now()
+    handle = service.find(attempt.token)
+    if handle is not None:
+        lease.record_handle(attempt.id, handle, adopted=True)
+    # The time before the question counts: a job created while the list was made up may be absent.
+    elif asked_at >= attempt.deadline_at + timedelta(seconds=visibility_window_s):
+        lease.record_uncertain(attempt.id)
+
+
+def tune_request(facts: Facts, attempt_id: str) -> TuneRequest:
+    """The tuning job of a plan, with the URIs of its staged splits."""
+    plan, target = facts.run.plan, facts.run.target
+    staged = facts.artifacts_of("staged")
+    validation = staged.get("validation")
+    return TuneRequest(
+        run_id=facts.run.id,
+        display_name=f"{plan.name}-{facts.run.id}",
+        base_model=plan.model.id,
+        train_uri=staged["train"].uri,
+        validation_uri=validation.uri if validation else None,
+        output_uri=f"{target.bucket}/outputs/{attempt_id}",
+        epochs=plan.hyperparameters.epochs,
+        learning_rate=plan.hyperparameters.learning_rate,
+        mode=plan.hyperparameters.mode,
+        adapter_rank=plan.hyperparameters.rank,
+    )

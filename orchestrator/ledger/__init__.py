@@ -1,0 +1,27 @@
+"""The database of runs, attempts, events and artifacts: the only place that knows SQL."""
+
+from orchestrator.ledger.facts import (
+    Artifact,
+    AttemptFacts,
+    Event,
+    Facts,
+    Metric,
+    Refusal,
+    RunFacts,
+    Target,
+)
+from orchestrator.ledger.lease import Lease
+from orchestrator.ledger.store import Ledger
+
+__all__ = [
+    "Artifact",
+    "AttemptFacts",
+    "Event",
+    "Facts",
+    "Lease",
+    "Ledger",
+    "Metric",
+    "Refusal",
+    "RunFacts",
+    "Target",
+]

@@ -1,0 +1,148 @@
+"""What happens next to a run, and the state that people see: both derived from the same facts.
+
+A new outcome is a new fact and a branch in one of these two functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from orchestrator.errors import RefusalKind
+from orchestrator.ledger import AttemptFacts, Facts
+from orchestrator.services.base import AttemptState
+
+#: How long a refusal for quota waits before the next launch, unless the service says longer.
+QUOTA_WAIT = timedelta(minutes=5)
+
+
+class RunState(StrEnum):
+    """The state of a run as people see it."""
+
+    PLANNED = "PLANNED"
+    STAGED = "STAGED"
+    SUBMITTING = "SUBMITTING"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    COLLECTED = "COLLECTED"
+    PUBLISHED = "PUBLISHED"
+    HELD = "HELD"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    UNCERTAIN = "UNCERTAIN"
+
+
+class Action(StrEnum):
+    """What a pass does next. `WAIT` and `DONE` do nothing: later, and never."""
+
+    STAGE = "stage"
+    LAUNCH = "launch"
+    FIND = "find"
+    INSPECT = "inspect"
+    COLLECT = "collect"
+    CHECK_ADAPTER = "check-adapter"
+    PUBLISH = "publish"
+    WAIT = "wait"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state, the next action, and why."""
+
+    state: RunState
+    action: Action
+    reason: str = ""
+
+
+def status(facts: Facts, now: datetime) -> Status:
+    """Where a run stands, and what to do next."""
+    if facts.last("published"):
+        return Status(RunState.PUBLISHED, Action.DONE)
+    if not facts.last("staged"):
+        return Status(RunState.PLANNED, Action.STAGE)
+    attempt = facts.tune
+    if attempt is None:
+        return Status(RunState.STAGED, Action.LAUNCH)
+    if attempt.handle is None:
+        return _unlaunched(facts, attempt, now)
+    snapshot = attempt.snapshot
+    if snapshot is None:
+        return Status(RunState.QUEUED, Action.INSPECT)
+    match snapshot.state:
+        case AttemptState.SUCCEEDED:
+            return _succeeded(facts, attempt)
+        case AttemptState.PARTIAL:
+            return Status(RunState.HELD, Action.DONE, "the service reports partial success")
+        case AttemptState.FAILED:
+            return _failed(facts, attempt, snapshot.error or snapshot.raw_state)
+        case AttemptState.CANCELLED:
+            return Status(RunState.CANCELLED, Action.DONE, "the job was cancelled at the service")
+        case AttemptState.QUEUED:
+            return Status(RunState.QUEUED, Action.INSPECT)
+        case _:
+            return Status(RunState.RUNNING, Action.INSPECT, _unknown(snapshot.raw_state, attempt))
+
+
+def _unknown(raw_state: str, attempt: AttemptFacts) -> str:
+    unknown = attempt.snapshot is not None and attempt.snapshot.state is AttemptState.UNKNOWN
+    return f"the service reports {raw_state}, which is not known here" if unknown else ""
+
+
+def _unlaunched(facts: Facts, attempt: AttemptFacts, now: datetime) -> Status:
+    """An intent without a handle: refused, given up, uncertain, or on its way."""
+    refusal = attempt.refusal
+    if refusal is not None:
+        if refusal.kind is not RefusalKind.QUOTA:
+            return Status(RunState.FAILED, Action.DONE, f"refused: {refusal.message}")
+        wait = max(QUOTA_WAIT, timedelta(seconds=refusal.retry_after_s or 0))
+        reason = f"quota: {refusal.message}"
+        action = Action.LAUNCH if now >= refusal.at + wait else Action.WAIT
+        return Status(RunState.STAGED, action, reason)
+    if attempt.not_launched_by is not None:
+        return Status(
+            RunState.STAGED, Action.LAUNCH, f"not launched, says {attempt.not_launched_by}"
+        )
+    if attempt.uncertain_at is not None:
+        if facts.run.plan.spec.on_uncertain == "relaunch":
+            return Status(RunState.SUBMITTING, Action.LAUNCH, "not found; the spec says relaunch")
+        reason = (
+            "nobody can tell whether the job was created; look at the service for the label "
+            f"{attempt.token}, then: orchestrator resolve {facts.run.id} "
+            "--launched JOB_NAME | --not-launched"
+        )
+        return Status(RunState.UNCERTAIN, Action.DONE, reason)
+    return Status(RunState.SUBMITTING, Action.FIND, "the answer to the launch was lost")
+
+
+def _failed(facts: Facts, attempt: AttemptFacts, error: str) -> Status:
+    used = sum(1 for item in facts.attempts if item.kind is attempt.kind and item.handle)
+    allowed = facts.run.plan.spec.max_attempts
+    if used < allowed:
+        return Status(
+            RunState.STAGED, Action.LAUNCH, f"attempt {used} of {allowed} failed: {error}"
+        )
+    return Status(RunState.FAILED, Action.DONE, error)
+
+
+def _succeeded(facts: Facts, attempt: AttemptFacts) -> Status:
+    """The service has finished: collect, check, publish."""
+    collected = facts.last("collected")
+    if collected is None or collected.attempt_id != attempt.id:
+        missing = facts.last("nothing_collected")
+        if missing is not None and missing.attempt_id == attempt.id:
+            return Status(RunState.FAILED, Action.DONE, str(missing.data["reason"]))
+        return Status(RunState.RUNNING, Action.COLLECT, "finished at the service")
+    checked = facts.last("adapter_checked")
+    if checked is None or checked.attempt_id != attempt.id:
+        return Status(RunState.COLLECTED, Action.CHECK_ADAPTER)
+    problems = checked.data["problems"]
+    if problems:
+        return Status(RunState.FAILED, Action.DONE, f"adapter refused: {'; '.join(problems)}")
+    if facts.run.target.repo is None:
+        return Status(RunState.COLLECTED, Action.DONE, "the spec does not ask for publishing")
+    held = facts.last("publish_held")
+    if held is not None:
+        return Status(RunState.HELD, Action.DONE, str(held.data["reason"]))
+    return Status(RunState.COLLECTED, Action.PUBLISH)
