@@ -1,0 +1,148 @@
+"""One request to the Hub face, and who may see or change which repository."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from orchestrator.clock import Clock
+from orchestrator.sandbox.hub_repos import Repo, Repositories
+from orchestrator.sandbox.hub_wire import (
+    Account,
+    HubError,
+    account_of,
+    error_reply,
+    instant,
+    repo_missing,
+)
+
+#: The repositories of each kind, as the paths of the API name them.
+KINDS = {"model": "models", "dataset": "datasets"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request whose body was read and whose token is known.
+
+    `params` are unquoted, `path` is as it was sent.
+    """
+
+    kind: str
+    path: str
+    params: Mapping[str, str]
+    query: QueryParams
+    headers: Mapping[str, str]
+    body: bytes
+    account: Account | None
+    base_url: str
+
+    @property
+    def repo_id(self) -> str:
+        """`namespace/name`."""
+        return f"{self.params['ns']}/{self.params['repo']}"
+
+    def sees(self, repo: Repo) -> bool:
+        """Whether who asks may know of a repository."""
+        return not repo.private or bool(self.account and self.account.may_read(repo.kind, repo.id))
+
+    def flag(self, name: str) -> bool:
+        """Whether a query parameter asks for something."""
+        return self.query.get(name, "false").lower() in ("1", "true")
+
+    def number(self, name: str, default: int, highest: int) -> int:
+        """A query parameter that counts something."""
+        text = self.query.get(name, str(default))
+        if not text.isdecimal() or not 0 <= int(text) <= highest:
+            raise HubError(400, f"{name} must be a number from 0 to {highest}")
+        return int(text)
+
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object; nothing counts as `{}`."""
+        try:
+            value = orjson.loads(self.body or b"{}")
+        except orjson.JSONDecodeError as error:
+            raise HubError(400, f"The body is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise HubError(400, "The body must be a JSON object")
+        return value
+
+    def need_account(self) -> Account:
+        """Who asks; the anonymous is refused."""
+        if self.account is None:
+            raise HubError(401, "Invalid username or password.")
+        return self.account
+
+
+class HubFace:
+    """What every handler needs: the repositories, the accounts and the clock."""
+
+    def __init__(self, root: Path, accounts: Mapping[str, Account], clock: Clock) -> None:
+        self.repos = Repositories(root, clock)
+        self.accounts = dict(accounts)
+        self.clock = clock
+        self.started = instant(clock.now())
+        self.signing_key = _signing_key(root / "signing-key")
+
+    def readable(self, call: Call) -> Repo:
+        """The repository that a request names; hidden ones look as if they were absent."""
+        repo = self.repos.get(call.kind, call.repo_id)
+        if repo is None or not call.sees(repo):
+            raise repo_missing()
+        return repo
+
+    def writable(self, call: Call) -> Repo:
+        """The repository that a request wants to change."""
+        repo = self.readable(call)
+        if not call.need_account().may_write(repo.kind, repo.id, repo.creator):
+            raise HubError(403, "This token may not write to this repository")
+        return repo
+
+
+Handler = Callable[[HubFace, Call], Response]
+
+
+def endpoint(
+    face: HubFace, handler: Handler, kind: str
+) -> Callable[[Request], Awaitable[Response]]:
+    """Serve a handler: token first, then the body, then the handler in a thread of its own."""
+
+    async def serve(request: Request) -> Response:
+        try:
+            account = account_of(request, face.accounts)
+            call = Call(
+                kind=kind,
+                path=request.url.path,
+                params={k: unquote(v) for k, v in request.path_params.items()},
+                query=request.query_params,
+                headers=request.headers,
+                body=await request.body(),
+                account=account,
+                base_url=str(request.base_url).rstrip("/"),
+            )
+            return await run_in_threadpool(handler, face, call)
+        except HubError as error:
+            return error_reply(error)
+
+    return serve
+
+
+def _signing_key(file: Path) -> bytes:
+    """The key of upload addresses; kept, so that they outlive a restart."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        draft = file.with_name(f"{file.name}.{secrets.token_hex(8)}.new")
+        draft.touch(mode=0o600)
+        draft.write_bytes(secrets.token_bytes(32))
+        draft.replace(file)
+        return file.read_bytes()

@@ -1,0 +1,114 @@
+"""What the Hub checks in a card: the YAML block at the top of README.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+_BLOCK = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.S | re.M)
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+#: The licences that the Hub's public API description lists (2026-11).
+_LICENSES = """
+apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
+bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause
+bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0
+cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0
+cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
+cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1
+eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc h-research
+intel-research lppl-1.3c ms-pl apple-ascl apple-amlr mpl-2.0 odc-by odbl openmdw-1.0
+openmdw-1.1 openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl lgpl-lr
+deepfloyd-if-license fair-noncommercial-research-license llama2 llama3 llama3.1 llama3.2
+llama3.3 llama4 grok2-community gemma unknown other
+"""
+LICENSES = frozenset(_LICENSES.split())
+_LISTS = ("tags", "widget", "model-index", "extra_gated_fields_order")
+_TEXTS = ("pipeline_tag", "library_name", "license_name", "license_link")
+
+
+def card_data(content: str) -> dict[str, Any]:
+    """The card's metadata as the API shows it; empty if there is none that can be read."""
+    metadata, errors = _metadata(content)
+    return {} if errors or metadata is None else metadata
+
+
+def check_card(content: str) -> tuple[list[str], list[str]]:
+    """Errors, which refuse the card, and warnings, in the Hub's way."""
+    metadata, errors = _metadata(content)
+    if errors:
+        return errors, []
+    if not metadata:
+        return [], ["empty or missing yaml metadata in repo card"]
+    return list(_mistakes(metadata)), []
+
+
+def _metadata(content: str) -> tuple[dict[str, Any] | None, list[str]]:
+    block = _BLOCK.match(content)
+    if block is None:
+        return None, []
+    try:
+        value = yaml.safe_load(block.group(1))
+    except yaml.YAMLError as error:
+        return None, [f"Invalid YAML: {' '.join(str(error).split())}"]
+    if value is None:
+        return None, []
+    if not isinstance(value, dict):
+        return None, ["The metadata must be a mapping of names to values"]
+    return value, []
+
+
+def _mistakes(metadata: dict[str, Any]) -> Iterator[str]:
+    licence = metadata.get("license")
+    for one in licence if isinstance(licence, list) else [licence]:
+        if licence is not None and one not in LICENSES:
+            yield f'"license" must be one of [{", ".join(sorted(LICENSES))}, array]'
+    for name in _LISTS:
+        if not isinstance(metadata.get(name, []), list):
+            yield f'"{name}" must be an array'
+    for name in _TEXTS:
+        if not isinstance(metadata.get(name, ""), str):
+            yield f'"{name}" must be a string'
+    if not all(isinstance(tag, str) for tag in _listed(metadata, "tags")):
+        yield '"tags" must be an array of strings'
+    for name in ("base_model", "datasets"):
+        for one in _listed(metadata, name):
+            if not isinstance(one, str) or not _REPO_ID.fullmatch(one):
+                kind = "model" if name == "base_model" else "dataset"
+                yield (
+                    f'"{name}" with value "{one}" is not valid. '
+                    f"Use a {kind} id from https://hf.co/{kind}s."
+                )
+    for index, model in enumerate(_listed(metadata, "model-index")):
+        yield from _index_mistakes(f"model-index[{index}]", model)
+
+
+def _listed(metadata: dict[str, Any], name: str) -> list[Any]:
+    value = metadata.get(name, [])
+    return value if isinstance(value, list) else [value]
+
+
+def _index_mistakes(where: str, model: Any) -> Iterator[str]:
+    if not isinstance(model, dict) or not model.get("name"):
+        yield f'"{where}.name" is not allowed to be empty'
+        return
+    results = model.get("results")
+    if not isinstance(results, list):
+        yield f'"{where}.results" is required'
+        return
+    for number, result in enumerate(results):
+        place = f"{where}.results[{number}]"
+        for path in ("task.type", "dataset.type", "dataset.name"):
+            outer, inner = path.split(".")
+            part = result.get(outer) if isinstance(result, dict) else None
+            # A result may leave out its dataset altogether.
+            if outer == "dataset" and part is None:
+                continue
+            if not isinstance(part, dict) or not part.get(inner):
+                yield f'"{place}.{path}" is required'
+        metrics = result.get("metrics") if isinstance(result, dict) else None
+        for metric in metrics if isinstance(metrics, list) else [None]:
+            if not isinstance(metric, dict) or "type" not in metric or "value" not in metric:
+                yield f'"{place}.metrics" must be an array of type and value'

@@ -1,0 +1,143 @@
+"""How the Hub face answers: accounts, errors, and paths that may hold an encoded slash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import quote, unquote
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+REPO_MISSING = "RepoNotFound"
+REVISION_MISSING = "RevisionNotFound"
+ENTRY_MISSING = "EntryNotFound"
+
+
+@dataclass(frozen=True)
+class TokenScope:
+    """What a fine-grained token may do with one user, organisation or repository."""
+
+    type: Literal["user", "org", "model", "dataset"]
+    name: str
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who a token belongs to. `role` is the token's; `orgs` maps organisations to roles in them.
+
+    Roles in an organisation: admin, write, contributor, read, no_access. `scopes` says what a
+    `fineGrained` token may do, and nothing for the other roles.
+    """
+
+    name: str
+    role: Literal["read", "write", "fineGrained"] = "write"
+    orgs: Mapping[str, str] = field(default_factory=dict)
+    scopes: tuple[TokenScope, ...] = ()
+
+    def may_read(self, kind: str, repo_id: str) -> bool:
+        """Whether a private repository is visible."""
+        return self._role_in(repo_id.split("/")[0]) not in ("", "no_access") and self._granted(
+            kind, repo_id, {"repo.content.read", "repo.write"}
+        )
+
+    def may_write(self, kind: str, repo_id: str, creator: str) -> bool:
+        """Whether this token may change (or, as `creator`, create) a repository."""
+        role = self._role_in(repo_id.split("/")[0])
+        by_role = role in ("admin", "write") or (role == "contributor" and creator == self.name)
+        return self.role != "read" and by_role and self._granted(kind, repo_id, {"repo.write"})
+
+    def _role_in(self, namespace: str) -> str:
+        return "admin" if namespace == self.name else self.orgs.get(namespace, "")
+
+    def _granted(self, kind: str, repo_id: str, permissions: set[str]) -> bool:
+        if self.role != "fineGrained":
+            return True
+        owners = {("user", repo_id.split("/")[0]), ("org", repo_id.split("/")[0])}
+        return any(
+            permissions.intersection(scope.permissions)
+            for scope in self.scopes
+            if (scope.type, scope.name) in owners | {(kind, repo_id)}
+        )
+
+
+class HubError(Exception):
+    """An answer other than success. `code` becomes the header that clients choose errors by."""
+
+    def __init__(self, status: int, message: str, code: str = "", **extra: Any) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.extra = extra
+
+
+def repo_missing() -> HubError:
+    """The answer for a repository that is absent or hidden: both look alike."""
+    return HubError(404, "Repository not found", REPO_MISSING)
+
+
+def revision_missing(revision: str) -> HubError:
+    """The answer for a branch, tag or commit that the repository does not have."""
+    return HubError(404, f"Invalid rev id: {revision}", REVISION_MISSING)
+
+
+def entry_missing(message: str = "Entry not found") -> HubError:
+    """The answer for a file that the revision does not have."""
+    return HubError(404, message, ENTRY_MISSING)
+
+
+def error_reply(error: HubError) -> JSONResponse:
+    """The error as the Hub sends it: in the body, and in headers for HEAD requests."""
+    # Headers carry no line ends and no other alphabet; the body has the message as it is.
+    text = " ".join(error.message.split()).encode("ascii", "replace").decode()
+    headers = {"X-Error-Message": text}
+    if error.code:
+        headers["X-Error-Code"] = error.code
+    return JSONResponse({"error": error.message, **error.extra}, error.status, headers)
+
+
+def account_of(request: Request, accounts: Mapping[str, Account]) -> Account | None:
+    """Who asks; None is the anonymous. A token that nobody has is refused even for reading."""
+    header = request.headers.get("authorization")
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    account = accounts.get(token.strip())
+    if scheme.lower() != "bearer" or account is None:
+        raise HubError(401, "Invalid credentials in Authorization header")
+    return account
+
+
+def instant(date: datetime) -> str:
+    """An instant as the Hub writes it."""
+    return date.strftime("%Y-%m-%dT%H:%M:%S.") + f"{date.microsecond // 1000:03d}Z"
+
+
+def hex_id(text: str) -> str:
+    """A made-up id of 24 hex digits, always the same for the same text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+class EncodedPaths:
+    """Routes on the path as it was sent, where `%2F` in a revision is not a separator.
+
+    Handlers unquote their parameters. Also keeps the log of requests.
+    """
+
+    def __init__(self, app: ASGIApp, requests: list[tuple[str, str]]) -> None:
+        self._app = app
+        self._requests = requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            raw = scope.get("raw_path") or quote(scope["path"]).encode()
+            encoded = raw.decode("ascii", "replace").partition("?")[0]
+            self._requests.append((scope["method"], unquote(encoded)))
+            scope = {**scope, "path": encoded}
+        await self._app(scope, receive, send)

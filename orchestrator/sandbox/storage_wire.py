@@ -1,0 +1,232 @@
+"""The words of the Cloud Storage JSON API: errors, resources, preconditions, names."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, unquote, urlencode
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from orchestrator.sandbox.disk_versions import (
+    BucketMissing,
+    ObjectMissing,
+    PreconditionFailed,
+    Preconditions,
+    StoredVersion,
+)
+
+#: Fields of an object that a client may set and that are only kept and given back.
+FREE_PROPERTIES = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage")
+
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_PRECONDITIONS = {
+    "generation_match": ("ifGenerationMatch",),
+    "generation_not_match": ("ifGenerationNotMatch",),
+    "metageneration_match": ("ifMetagenerationMatch",),
+    # The Python client spells the last one with a capital G when it uploads.
+    "metageneration_not_match": ("ifMetagenerationNotMatch", "ifMetaGenerationNotMatch"),
+}
+
+
+class ApiError(Exception):
+    """An answer in the error format of the API; `size_bytes` is the object's, for a wrong range."""
+
+    def __init__(
+        self, status: int, reason: str, message: str, *, size_bytes: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.size_bytes = size_bytes
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+def invalid(message: str) -> ApiError:
+    """400: the request itself is wrong."""
+    return ApiError(400, "invalid", message)
+
+
+def not_served(what: str) -> ApiError:
+    """501: the real service has it, the sandbox does not."""
+    return ApiError(501, "notImplemented", f"The sandbox does not serve {what}.")
+
+
+def error_answer(request: Request, error: Exception) -> Response:
+    """Any error of the face or the disk, as the service would say it."""
+    headers: dict[str, str] = {}
+    if isinstance(error, BucketMissing):
+        error = ApiError(404, "notFound", "The specified bucket does not exist.")
+    elif isinstance(error, ObjectMissing):
+        error = ApiError(404, "notFound", f"No such object: {error}")
+    elif isinstance(error, PreconditionFailed):
+        if error.unchanged and request.method in ("GET", "HEAD"):
+            return Response(status_code=304)
+        error = ApiError(412, "conditionNotMet", str(error))
+    if not isinstance(error, ApiError):
+        raise error
+    if error.size_bytes is not None:
+        headers["content-range"] = f"bytes */{error.size_bytes}"
+    if request.query_params.get("alt") == "media" and request.method == "GET":
+        # Downloads are answered in plain words; the client quotes them as they are.
+        return PlainTextResponse(error.message, error.status, headers)
+    detail: dict[str, str] = {
+        "message": error.message,
+        "domain": "global",
+        "reason": error.reason,
+    }
+    if error.status == 412:
+        detail |= {"locationType": "header", "location": "If-Match"}
+    body = {"error": {"code": error.status, "message": error.message, "errors": [detail]}}
+    return JSONResponse(body, error.status, headers)
+
+
+def preconditions_of(query: Mapping[str, str]) -> Preconditions:
+    """The four conditions that a request may carry."""
+    found: dict[str, int] = {}
+    for field, names in _PRECONDITIONS.items():
+        for name in names:
+            value = integer(query, name)
+            if value is not None:
+                found[field] = value
+    return Preconditions(**found)
+
+
+def integer(query: Mapping[str, str], name: str) -> int | None:
+    """A whole number of the query, or None if it is absent."""
+    text = query.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"-?[0-9]{1,19}", text):
+        raise invalid(f"Invalid value for {name}: {text!r}")
+    return int(text)
+
+
+def object_name_of(request: Request) -> str:
+    """The name in an object's URL. Slashes in a name are sent as %2F, others are not its own."""
+    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    segment = raw.split(b"?", 1)[0].split(b"/o/", 1)[1].decode("latin-1")
+    if "/" in segment:
+        raise not_served(f"/{segment.split('/', 1)[1]} of an object")
+    return check_object_name(unquote(segment))
+
+
+def check_object_name(name: str) -> str:
+    """The name, if the service allows it."""
+    if not name:
+        raise ApiError(400, "required", "Required")
+    if len(name.encode("utf-8", "surrogatepass")) > 1024:
+        raise invalid("The specified object name is longer than 1024 bytes.")
+    reserved = name in (".", "..") or name.startswith(".well-known/acme-challenge/")
+    if reserved or "\r" in name or "\n" in name:
+        raise invalid(f"Disallowed object name: {name!r}")
+    return name
+
+
+def header_text(field: str, value: object) -> str:
+    """A string that comes back as a header of downloads."""
+    if not isinstance(value, str) or not re.fullmatch(r"[\x20-\x7e]*", value):
+        raise invalid(f"Invalid value for {field}: {value!r}")
+    return value
+
+
+def metadata_of(value: object) -> dict[str, str]:
+    """The custom metadata of a resource; None is none."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+        raise invalid("Invalid value for metadata: keys and values are strings.")
+    return value
+
+
+def check_bucket_name(name: object) -> str:
+    """The name, if the service allows it."""
+    if not isinstance(name, str) or not _BUCKET_NAME.fullmatch(name):
+        raise invalid(f"Invalid bucket name: {name!r}")
+    return name
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """The JSON object in the body; an empty body is an empty object."""
+    return json_object(await request.body())
+
+
+def json_object(text: bytes) -> dict[str, Any]:
+    """A JSON object; nothing is an empty one."""
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError:
+        raise ApiError(400, "parseError", "Parse Error") from None
+    if not isinstance(value, dict):
+        raise ApiError(400, "parseError", "Parse Error")
+    return value
+
+
+def bucket_resource(request: Request, name: str, created: datetime) -> dict[str, Any]:
+    """A bucket as the API describes it."""
+    return {
+        "kind": "storage#bucket",
+        "id": name,
+        "name": name,
+        "selfLink": f"{_root(request)}/storage/v1/b/{name}",
+        "projectNumber": "1",
+        "generation": "1",
+        "metageneration": "1",
+        "location": "US",
+        "locationType": "multi-region",
+        "storageClass": "STANDARD",
+        "etag": "CAE=",
+        "timeCreated": _instant(created),
+        "updated": _instant(created),
+    }
+
+
+def object_resource(request: Request, version: StoredVersion) -> dict[str, Any]:
+    """An object as the API describes it."""
+    root = _root(request)
+    path = f"/storage/v1/b/{version.bucket}/o/{quote(version.name, safe='')}"
+    media = urlencode({"generation": version.generation, "alt": "media"})
+    resource: dict[str, Any] = {
+        "kind": "storage#object",
+        "id": f"{version.bucket}/{version.name}/{version.generation}",
+        "selfLink": f"{root}{path}",
+        "mediaLink": f"{root}/download{path}?{media}",
+        "name": version.name,
+        "bucket": version.bucket,
+        "generation": str(version.generation),
+        "metageneration": str(version.metageneration),
+        "contentType": version.content_type,
+        "storageClass": "STANDARD",
+        "size": str(version.size_bytes),
+        "md5Hash": version.md5,
+        "crc32c": version.crc32c,
+        "etag": etag(version),
+        "timeCreated": _instant(version.created),
+        "updated": _instant(version.updated),
+        "timeStorageClassUpdated": _instant(version.created),
+        "timeFinalized": _instant(version.created),
+        **version.properties,
+    }
+    if version.metadata:
+        resource["metadata"] = dict(version.metadata)
+    return resource
+
+
+def etag(version: StoredVersion) -> str:
+    """Changes with the content and with the metadata."""
+    return base64.b64encode(f"{version.generation}/{version.metageneration}".encode()).decode()
+
+
+def _root(request: Request) -> str:
+    return str(request.base_url).rstrip("/")
+
+
+def _instant(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -1,0 +1,1 @@
+"""Where bytes rest. `base` holds the contract, each other module one store."""

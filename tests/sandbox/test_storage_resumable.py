@@ -1,0 +1,246 @@
+"""Resumable uploads: what a client may do between the first byte and the last."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from google.resumable_media.requests import ResumableUpload
+
+from orchestrator.sandbox.faults import FaultRule, drop_after, error_after, error_before
+from tests.storage_face import BUCKET, FaceServer, StorageFace, retry_at_once, storage_client
+
+UNIT = 256 * 1024
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaceServer]:
+    with FaceServer() as server:
+        yield server
+
+
+@pytest.fixture
+def face(server: FaceServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StorageFace:
+    monkeypatch.setenv("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+    retry_at_once(monkeypatch)
+    return server.face(tmp_path / "disk")
+
+
+@pytest.fixture
+def bucket(face: StorageFace) -> Iterator[Any]:
+    with storage_client(face.url) as client:
+        yield client.bucket(BUCKET)
+
+
+def _content(face: StorageFace, name: str = "x") -> bytes | None:
+    version = face.disk.get(BUCKET, name)
+    return version.path.read_bytes() if version else None
+
+
+def _start(face: StorageFace, resource: dict[str, str] | None = None, query: str = "") -> str:
+    answer = requests.post(
+        f"{face.url}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&name=x{query}",
+        json=resource or {},
+        timeout=10,
+    )
+    assert answer.status_code == 200
+    return answer.headers["location"]
+
+
+def _put(url: str, body: bytes, content_range: str, **headers: str) -> requests.Response:
+    return requests.put(url, body, headers={"content-range": content_range, **headers}, timeout=10)
+
+
+def _resumed(url: str, content: bytes, chunk_bytes: int) -> ResumableUpload:
+    """An upload as another process picks it up: it knows the URL and has the file."""
+    upload = ResumableUpload(url, chunk_bytes, checksum=None)
+    upload._resumable_url = url
+    upload._stream = io.BytesIO(content)
+    upload._total_bytes = len(content)
+    upload._content_type = "application/octet-stream"
+    upload._invalid = True
+    return upload
+
+
+def test_a_large_file_travels_in_chunks(bucket: Any, face: StorageFace) -> None:
+    content = os.urandom((9 << 20) + 17)
+    blob = bucket.blob("x", chunk_size=4 << 20)
+    blob.upload_from_file(io.BytesIO(content), if_generation_match=0, size=len(content))
+    assert _content(face) == content
+    assert (face.uploads(), face.count("PUT", "upload_id=")) == (1, 3)
+
+
+def test_another_process_recovers_an_upload_after_a_restart(
+    face: StorageFace, server: FaceServer, tmp_path: Path
+) -> None:
+    content = os.urandom(3 * UNIT + 5)
+    total = len(content)
+    url = _start(face)
+    assert _put(url, content[: 2 * UNIT], f"bytes 0-{2 * UNIT - 1}/{total}").status_code == 308
+    restarted = server.face(tmp_path / "disk")
+    with requests.Session() as session:
+        upload = _resumed(url, content, UNIT)
+        upload.recover(session)
+        assert upload.bytes_uploaded == 2 * UNIT
+        while not upload.finished:
+            upload.transmit_next_chunk(session)
+    assert _content(restarted) == content
+
+
+def test_an_upload_that_has_not_begun_recovers_at_the_beginning(face: StorageFace) -> None:
+    with requests.Session() as session:
+        upload = _resumed(_start(face), b"x" * UNIT, UNIT)
+        upload.recover(session)
+        assert upload.bytes_uploaded == 0
+
+
+@pytest.mark.parametrize("fault", [error_after(503), drop_after(), error_before(503)])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_a_lost_answer_to_any_chunk_costs_nothing(
+    bucket: Any, face: StorageFace, fault: Any, nth: int
+) -> None:
+    content = os.urandom((9 << 20) + 17)
+    face.faults.add(FaultRule("PUT", "upload_id=", fault, nth=nth))
+    blob = bucket.blob("x", chunk_size=4 << 20)
+    blob.upload_from_file(io.BytesIO(content), if_generation_match=0, size=len(content))
+    assert _content(face) == content
+    assert len(face.faults.injected) == 1
+    assert blob.generation == face.disk.list(BUCKET)[0].generation
+
+
+@pytest.mark.parametrize("total", ["*", str(3 * UNIT)])
+def test_a_status_query_never_completes_an_upload(face: StorageFace, total: str) -> None:
+    url = _start(face)
+    answer = _put(url, bytes(UNIT), f"bytes 0-{UNIT - 1}/{3 * UNIT}")
+    assert (answer.status_code, answer.headers["range"]) == (308, f"bytes=0-{UNIT - 1}")
+    answer = _put(url, b"", f"bytes */{total}")
+    assert (answer.status_code, answer.headers["range"]) == (308, f"bytes=0-{UNIT - 1}")
+    assert _content(face) is None
+
+
+def test_a_status_query_of_a_complete_upload_gives_the_object(face: StorageFace) -> None:
+    url = _start(face)
+    done = _put(url, b"content", "bytes 0-6/7")
+    asked = _put(url, b"", "bytes */*")
+    assert (done.status_code, asked.status_code) == (200, 200)
+    assert asked.json() == done.json()
+    assert done.json()["size"] == "7"
+
+
+def test_an_upload_of_unknown_length_ends_when_the_length_is_told(face: StorageFace) -> None:
+    url = _start(face)
+    assert _put(url, b"a" * UNIT, f"bytes 0-{UNIT - 1}/*").status_code == 308
+    assert _put(url, b"", f"bytes */{UNIT}").status_code == 200
+    assert _content(face) == b"a" * UNIT
+
+
+def test_an_empty_object_may_be_uploaded(face: StorageFace) -> None:
+    assert _put(_start(face), b"", "bytes */0").status_code == 200
+    assert _content(face) == b""
+
+
+def test_bytes_that_are_there_already_are_skipped(face: StorageFace) -> None:
+    content = os.urandom(2 * UNIT + 9)
+    url = _start(face)
+    _put(url, content[: 2 * UNIT], f"bytes 0-{2 * UNIT - 1}/*")
+    answer = _put(
+        url, b"?" * UNIT + content[UNIT * 2 :], f"bytes {UNIT}-{2 * UNIT + 8}/{2 * UNIT + 9}"
+    )
+    assert answer.status_code == 200
+    assert _content(face) == content
+
+
+def test_only_whole_units_are_kept_until_the_last_chunk(face: StorageFace) -> None:
+    url = _start(face)
+    answer = _put(url, bytes(UNIT + 1000), f"bytes 0-{UNIT + 999}/{4 * UNIT}")
+    assert (answer.status_code, answer.headers["range"]) == (308, f"bytes=0-{UNIT - 1}")
+    answer = _put(_start(face), bytes(1000), f"bytes 0-999/{4 * UNIT}")
+    assert answer.status_code == 308
+    assert "range" not in answer.headers
+
+
+def test_a_gap_is_not_filled_with_anything(face: StorageFace) -> None:
+    url = _start(face)
+    assert _put(url, bytes(10), f"bytes {UNIT}-{UNIT + 9}/{UNIT + 10}").status_code == 503
+    assert "range" not in _put(url, b"", "bytes */*").headers
+
+
+@pytest.mark.parametrize(
+    ("body", "content_range"),
+    [
+        (b"12345", "bytes 0-9/10"),
+        (b"12345", "bytes 0-3/4"),
+        (b"12345", "bytes 5-0/10"),
+        (b"12345", "bytes 0-4/3"),
+        (b"12345", "octets 0-4/5"),
+    ],
+)
+def test_a_body_that_is_not_what_its_range_says_is_refused(
+    face: StorageFace, body: bytes, content_range: str
+) -> None:
+    url = _start(face)
+    assert _put(url, body, content_range).status_code == 400
+    assert "range" not in _put(url, b"", "bytes */*").headers
+    assert _put(url, b"right", "bytes 0-4/5").status_code == 200
+    assert _content(face) == b"right"
+
+
+def test_what_arrived_of_an_interrupted_body_is_kept_in_whole_units(face: StorageFace) -> None:
+    content = os.urandom(4 * UNIT)
+    url = _start(face)
+    parts = urlsplit(url)
+    head = (
+        f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\n"
+        f"Content-Length: {len(content)}\r\nExpect: 100-continue\r\n"
+        f"Content-Range: bytes 0-{len(content) - 1}/{len(content)}\r\n\r\n"
+    )
+    with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=10) as line:
+        line.sendall(head.encode())
+        # The face asks for the body once it holds the session: the query below comes second.
+        assert b"100 Continue" in line.recv(1000)
+        line.sendall(content[: 2 * UNIT + 777])
+    answer = _put(url, b"", "bytes */*")
+    assert (answer.status_code, answer.headers["range"]) == (308, f"bytes=0-{2 * UNIT - 1}")
+    rest = _put(url, content[2 * UNIT :], f"bytes {2 * UNIT}-{4 * UNIT - 1}/{4 * UNIT}")
+    assert rest.status_code == 200
+    assert _content(face) == content
+
+
+def test_a_cancelled_upload_is_gone(face: StorageFace) -> None:
+    url = _start(face)
+    _put(url, bytes(UNIT), f"bytes 0-{UNIT - 1}/*")
+    assert requests.delete(url, timeout=10).status_code == 499
+    assert _put(url, b"", "bytes */*").status_code == 404
+    assert requests.delete(url, timeout=10).status_code == 404
+    assert list((face.disk.root / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("where", ["resource", "header"])
+def test_a_wrong_checksum_is_refused_at_the_end(face: StorageFace, where: str) -> None:
+    url = _start(face, {"crc32c": "AAAAAA=="} if where == "resource" else {})
+    headers = {"x-goog-hash": "crc32c=AAAAAA=="} if where == "header" else {}
+    answer = _put(url, b"content", "bytes 0-6/7", **headers)
+    assert answer.status_code == 400
+    assert "CRC32C" in answer.json()["error"]["message"]
+    assert _content(face) is None
+
+
+def test_preconditions_are_checked_at_the_start_and_at_the_end(face: StorageFace) -> None:
+    url = _start(face, query="&ifGenerationMatch=0")
+    face.disk.insert(BUCKET, "x", b"first")
+    for _ in range(2):
+        assert _put(url, b"content", "bytes 0-6/7").status_code == 412
+    answer = requests.post(
+        f"{face.url}/upload/storage/v1/b/{BUCKET}/o"
+        "?uploadType=resumable&name=x&ifGenerationMatch=0",
+        timeout=10,
+    )
+    assert answer.status_code == 412
+    assert _content(face) == b"first"
