@@ -1,0 +1,365 @@
+"""The training script, run as a job runs it: as a file, in a process of its own.
+
+Importing torch takes seconds, so all trainings of this file share one process.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from orchestrator.safetensors_file import is_zero, non_finite, read_header
+from orchestrator.sandbox.standins import tiny_model
+from orchestrator.training import sft
+
+SCRIPT = Path(sft.__file__)
+ROWS = [
+    {"prompt": f"Which tool answers question {number}?\n", "completion": f"/math({number})"}
+    for number in range(12)
+]
+TALK = [
+    {"role": "user", "content": "What is one and one?"},
+    {"role": "assistant", "content": "Two."},
+]
+
+#: Runs the script several times in one process, each with its own output and exit code.
+DRIVER = """
+import contextlib, importlib.util, json, sys
+plan = json.load(open(sys.argv[1]))
+def load(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+from pathlib import Path
+with contextlib.redirect_stdout(sys.stderr):
+    load("tiny_model", plan["maker"]).make(Path(plan["rows"]), Path(plan["base"]), 0)
+sft = load("sft", plan["script"])
+codes = {}
+for name, arguments in plan["runs"].items():
+    with open(f"{name}.out", "w") as out, open(f"{name}.err", "w") as err:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            codes[name] = sft.main(arguments)
+json.dump(codes, open("codes.json", "w"))
+"""
+
+
+def _environment(home: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    return kept | {
+        "HOME": str(home),
+        "HF_HOME": str(home / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def _write_rows(file: Path, rows: list[Any]) -> Path:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The folder in which everything happened, and the exit codes of the runs."""
+
+    folder: Path
+    codes: dict[str, int]
+
+    def events(self, run: str) -> list[dict[str, Any]]:
+        """The lines that a run wrote to standard output."""
+        lines = (self.folder / f"{run}.out").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def said(self, run: str) -> str:
+        """What a run wrote to standard error last."""
+        return (self.folder / f"{run}.err").read_text(encoding="utf-8").strip().splitlines()[-1]
+
+    def final(self, run: str) -> Path:
+        """The final checkpoint of a run."""
+        return self.folder / run / "final"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Several trainings on a tiny base."""
+    if importlib.util.find_spec("trl") is None:
+        pytest.skip("the sandbox extra is not installed: pip install 'orchestrator[sandbox]'")
+    folder = tmp_path_factory.mktemp("sft")
+    train = _write_rows(folder / "train.jsonl", ROWS)
+    validation = _write_rows(folder / "validation.jsonl", ROWS[:3])
+    long = [{"prompt": "a " * 400, "completion": "b"}, {"prompt": "a", "completion": "b " * 400}]
+    mixed = _write_rows(folder / "mixed.jsonl", [*ROWS[:2], *long])
+    only_long = _write_rows(folder / "only_long.jsonl", long[:1])
+    chats = [{"messages": TALK}, {"prompt": TALK[:1], "completion": TALK[1:]}]
+    chat = _write_rows(folder / "chat.jsonl", chats)
+
+    def run(name: str, rows: Path, **changes: object) -> list[str]:
+        values: dict[str, object] = {"epochs": 2, "learning-rate": 1e-2, "batch-size": 4}
+        values |= {"base-model": folder / "base", "train": rows, "output": folder / name}
+        values |= {"rank": 4, "seed": 1}
+        values |= {key.replace("_", "-"): value for key, value in changes.items()}
+        return [text for key, value in values.items() for text in (f"--{key}", str(value))]
+
+    plan = {
+        "maker": tiny_model.__file__,
+        "script": str(SCRIPT),
+        "rows": str(train),
+        "base": str(folder / "base"),
+        "runs": {
+            "first": run("first", train, epochs=3, validation=validation),
+            "again": run("again", train, epochs=3, validation=validation),
+            "other": run("other", train, epochs=3, validation=validation, seed=2),
+            "many": run("many", _write_rows(folder / "one.jsonl", ROWS[:1]), epochs=12),
+            "cut": run("cut", mixed, max_length=100),
+            "nothing": run("nothing", only_long, max_length=100),
+            "chat": run("chat", chat, epochs=1),
+            "diverged": run("diverged", train, learning_rate=1e30),
+            "no_base": run("no_base", train, base_model=folder / "absent"),
+            "no_target": run("no_target", train, targets="query_key_value"),
+        },
+    }
+    (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", DRIVER, "plan.json"],
+        cwd=folder,
+        env=_environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return Trained(folder, json.loads((folder / "codes.json").read_text(encoding="utf-8")))
+
+
+@pytest.mark.training
+def test_a_training_leaves_an_adapter_its_tokenizer_and_its_metrics(trained: Trained) -> None:
+    assert trained.codes["first"] == 0
+    names = {file.name for file in trained.final("first").iterdir()}
+    assert names >= {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "trainer_state.json",
+        "eval_results.json",
+    }
+    checkpoints = sorted(one.name for one in (trained.folder / "first").glob("checkpoint-*"))
+    assert checkpoints == ["checkpoint-3", "checkpoint-6", "checkpoint-9"]
+    everything = {file.name for file in (trained.folder / "first").rglob("*")}
+    assert not everything & {"training_args.bin", "README.md"}
+    config = json.loads((trained.final("first") / "adapter_config.json").read_text("utf-8"))
+    assert (config["r"], config["lora_alpha"]) == (4, 8)
+    assert config["target_modules"] == sorted(sft.TARGETS)
+
+
+@pytest.mark.training
+def test_the_loss_falls_and_is_logged_with_what_belongs_to_it(trained: Trained) -> None:
+    state = json.loads((trained.final("first") / "trainer_state.json").read_text("utf-8"))
+    steps = [entry for entry in state["log_history"] if "loss" in entry]
+    assert len(steps) == 9
+    assert steps[-1]["loss"] < steps[0]["loss"] - 0.5
+    assert all(entry.keys() >= {"loss", "learning_rate", "epoch", "step"} for entry in steps)
+    evaluations = [entry for entry in state["log_history"] if "eval_loss" in entry]
+    assert [entry["epoch"] for entry in evaluations] == [1, 2, 3]
+    results = json.loads((trained.final("first") / "eval_results.json").read_text("utf-8"))
+    assert results["eval_loss"] == evaluations[-1]["eval_loss"]
+
+
+@pytest.mark.training
+def test_the_adapter_is_finite_and_has_learned(trained: Trained) -> None:
+    file = trained.final("first") / "adapter_model.safetensors"
+    tensors = read_header(file).tensors
+    assert len(tensors) == 2 * 2 * 7
+    assert not any(non_finite(file, tensor) for tensor in tensors.values())
+    assert not any(is_zero(file, tensor) for tensor in tensors.values())
+
+
+@pytest.mark.training
+def test_standard_output_is_events_and_nothing_else(trained: Trained) -> None:
+    events = trained.events("first")
+    assert events[0]["event"] == "start"
+    assert events[0]["train"] == {
+        "rows": 12,
+        "truncated": 0,
+        "dropped": 0,
+        "tokens": events[0]["train"]["tokens"],
+        "trainable_tokens": events[0]["train"]["trainable_tokens"],
+    }
+    assert 0 < events[0]["train"]["trainable_tokens"] < events[0]["train"]["tokens"]
+    assert [event["step"] for event in events if event["event"] == "checkpoint"] == [3, 6, 9]
+    assert events[-1]["event"] == "end"
+
+
+@pytest.mark.training
+def test_equal_seeds_give_equal_adapters_and_others_do_not(trained: Trained) -> None:
+    one, same, other = (
+        (trained.final(name) / "adapter_model.safetensors").read_bytes()
+        for name in ("first", "again", "other")
+    )
+    assert one == same
+    assert one != other
+    configs = [(trained.final(n) / "adapter_config.json").read_bytes() for n in ("first", "again")]
+    assert configs[0] == configs[1]
+
+
+@pytest.mark.training
+def test_no_more_than_ten_checkpoints_are_kept(trained: Trained) -> None:
+    kept = sorted(int(one.name[11:]) for one in (trained.folder / "many").glob("checkpoint-*"))
+    assert kept == list(range(3, 13))
+
+
+@pytest.mark.training
+def test_cut_and_dropped_rows_are_counted(trained: Trained) -> None:
+    assert trained.codes["cut"] == 0
+    counted = trained.events("cut")[0]["train"]
+    assert (counted["rows"], counted["truncated"], counted["dropped"]) == (4, 2, 1)
+    assert counted["tokens"] <= 3 * 100
+
+
+@pytest.mark.training
+def test_a_limit_that_leaves_nothing_to_learn_is_an_error(trained: Trained) -> None:
+    assert trained.codes["nothing"] == 2
+    assert "no trainable token is left" in trained.said("nothing")
+    assert not (trained.folder / "nothing").exists()
+
+
+@pytest.mark.training
+def test_of_a_conversation_only_the_last_turn_is_learned(trained: Trained) -> None:
+    assert trained.codes["chat"] == 0
+    counted = trained.events("chat")[0]["train"]
+    # Both rows are the same talk: an answer of a few tokens behind a longer question.
+    assert counted["rows"] == 2
+    assert counted["trainable_tokens"] % 2 == 0
+    assert 0 < counted["trainable_tokens"] < counted["tokens"] / 2
+
+
+@pytest.mark.training
+def test_a_training_that_diverges_stops_and_says_so(trained: Trained) -> None:
+    assert trained.codes["diverged"] == 1
+    assert "the training diverged; lower --learning-rate" in trained.said("diverged")
+    assert trained.events("diverged")[-1]["event"] == "failed"
+    assert not trained.final("diverged").exists()
+
+
+@pytest.mark.training
+def test_a_base_model_or_target_that_is_not_there_is_bad_input(trained: Trained) -> None:
+    assert (trained.codes["no_base"], trained.codes["no_target"]) == (2, 2)
+    assert "cannot be loaded" in trained.said("no_base")
+    assert "has no modules called query_key_value" in trained.said("no_target")
+
+
+# --- Without training --------------------------------------------------------------------------
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-I", "-X", "importtime", str(SCRIPT), *arguments],
+        cwd=folder,
+        env=_environment(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_help_needs_no_torch(tmp_path: Path) -> None:
+    done = _run(tmp_path, "--help")
+    assert done.returncode == 0
+    assert "--max-length" in done.stdout
+    assert "argparse" in done.stderr
+    assert not [line for line in done.stderr.splitlines() if line.endswith((" torch", " trl"))]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("{", "train.jsonl:2: is not JSON"),
+        ("[1]", "train.jsonl:2: is not a JSON object"),
+        ('{"prompt": "a"}', "train.jsonl:2: needs prompt and completion"),
+        ('{"prompt": "a", "completion": ""}', "train.jsonl:2: needs prompt and completion"),
+        ('{"messages": []}', "train.jsonl:2: messages must be"),
+        ('{"messages": [{"role": "user", "content": "a"}]}', "train.jsonl:2: messages must be"),
+    ],
+)
+def test_a_broken_row_is_named_before_anything_is_loaded(
+    tmp_path: Path, row: str, said: str
+) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"prompt": "a", "completion": "b"}\n' + row + "\n", encoding="utf-8")
+    done = _run(tmp_path, "--base-model", "x", "--train", "train.jsonl", "--output", "out")
+    _assert_bad_input(done, said)
+
+
+def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
+    done = _run(tmp_path, "--base-model", "x", "--train", "gone.jsonl", "--output", "out")
+    _assert_bad_input(done, "gone.jsonl: cannot be read: No such file")
+
+
+def test_an_empty_file_and_a_used_output_folder_are_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n", encoding="utf-8")
+    done = _run(tmp_path, "--base-model", "x", "--train", "empty.jsonl", "--output", "out")
+    _assert_bad_input(done, "empty.jsonl: holds no rows")
+    _write_rows(tmp_path / "train.jsonl", ROWS)
+    done = _run(tmp_path, "--base-model", "x", "--train", "train.jsonl", "--output", ".")
+    _assert_bad_input(done, "is not empty")
+
+
+def _assert_bad_input(done: subprocess.CompletedProcess[str], said: str) -> None:
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert done.returncode == 2
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("sft.py: ")
+    assert said in lines[0]
+    assert not done.stdout
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--epochs", "0"], ["--learning-rate", "0"], ["--learning-rate", "nan"], ["--dropout", "1"]],
+)
+def test_a_number_out_of_range_is_bad_usage(
+    wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        sft.parse_arguments(["--base-model", "x", "--train", "t", "--output", "o", *wrong])
+    assert caught.value.code == 2
+    assert wrong[0] in capsys.readouterr().err
+
+
+def test_alpha_is_twice_the_rank_unless_it_is_given() -> None:
+    base = ["--base-model", "x", "--train", "t", "--output", "o", "--rank", "4"]
+    assert sft.parse_arguments(base).alpha == 8
+    assert sft.parse_arguments([*base, "--alpha", "5"]).alpha == 5
+
+
+def test_the_script_names_what_it_needs_within_the_sandbox_extra() -> None:
+    lines = SCRIPT.read_text(encoding="utf-8").splitlines()
+    block = lines[1 : lines.index("# ///", 1)]
+    assert lines[0] == "# /// script"
+    metadata = tomllib.loads("\n".join(line.removeprefix("#").removeprefix(" ") for line in block))
+    pins = {one.name: one for one in map(Requirement, metadata["dependencies"])}
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[2] / "setup.cfg", encoding="utf-8")
+    extra = setup["options.extras_require"]["sandbox"].split()
+    needed = {one.name: one for one in map(Requirement, extra)}
+    shared = needed.keys() & pins.keys()
+    assert shared >= {"torch", "transformers", "peft", "trl", "datasets"}
+    for name in shared:
+        (pin,) = pins[name].specifier
+        assert pin.operator == "=="
+        assert needed[name].specifier.contains(pin.version)
