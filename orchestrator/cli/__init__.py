@@ -1,0 +1,141 @@
+"""The command line: parses, calls, prints, and maps errors to exit codes.
+
+A command's module is imported only when the command runs; its help line stands in the table here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from orchestrator import __version__
+from orchestrator.errors import OrchestratorError
+
+_COMMANDS = {
+    "check": "Check a spec and its rows, offline.",
+    "plan": "Show what would be trained, what it costs and what the service would refuse.",
+    "submit": "Stage the rows and launch the tuning job, at most once.",
+    "poll": "Ask the services for news and move every unfinished run on.",
+    "show": "Show everything that is known of a run.",
+    "resolve": "Tell the ledger whether the job of an UNCERTAIN run was created.",
+    "rehearse": "Run a spec end to end on this machine, on a sandbox of its own.",
+    "sandbox": "Cloud Storage, Vertex tuning and the Hub as local servers.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"orchestrator.cli.{name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        import difflib
+
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            ctx.fail(f"There is no command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="orchestrator")
+def cli() -> None:
+    """Take a fine-tuning job from a YAML spec to a published adapter.
+
+    Start with a rehearsal, which needs no account and no network:
+
+        orchestrator rehearse jobs/router/llama-3.1-8b.yaml
+
+    Exit codes: 0 done; 1 a check or an attempt failed; 2 wrong usage, spec, setting or credential;
+    3 a bug; 130 interrupted.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point; always leaves by `sys.exit`."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command; gives the exit code."""
+    try:
+        result = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.Abort as abort:
+        if isinstance(abort.__cause__, EOFError):
+            return _bug(abort.__cause__)  # click takes any for the end of a person's input
+        click.echo("interrupted", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except OrchestratorError as error:
+        _show(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        return 130
+    except SystemExit:
+        # So click ends when the reader of our output has gone (`| head`): not worth a word.
+        return 0
+    except Exception as error:
+        return _bug(error)
+    return result if isinstance(result, int) else 0
+
+
+def _show(error: OrchestratorError) -> None:
+    from orchestrator.cli.printing import print_report
+    from orchestrator.planner import DataError
+    from orchestrator.spec import SpecError
+
+    if isinstance(error, SpecError):
+        for problem in error.problems:
+            click.echo(f"error: {problem}", err=True)
+        return
+    if isinstance(error, DataError):
+        print_report(error.report, err=True)
+    click.echo(f"error: {error}", err=True)
+
+
+def _bug(error: BaseException) -> int:
+    """Write the traceback where it can be found, and say so in one line."""
+    text = "".join(traceback.format_exception(error))
+    last = traceback.format_exception_only(error)[-1].strip()
+    click.echo(
+        f"error: this is a bug of orchestrator: {last}\n  Details: {_write_log(text)}", err=True
+    )
+    return 3
+
+
+def _write_log(text: str) -> str:
+    """Keep a text under the home folder, or with other temporary files; gives the file."""
+    import tempfile
+
+    try:
+        from orchestrator.settings import Settings
+
+        folder = Settings.from_env().home / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix="bug-", suffix=".log", dir=folder)
+    except (OrchestratorError, OSError):
+        descriptor, name = tempfile.mkstemp(prefix="orchestrator-bug-", suffix=".log")
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as log:
+        log.write(text)
+    return name

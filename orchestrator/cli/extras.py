@@ -1,0 +1,21 @@
+"""Says which extra to install, before anything is begun that needs it."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from orchestrator.errors import InputError
+
+
+def need_sandbox_extra(*, trains: bool) -> None:
+    """Raise unless the sandbox can run here; `trains` asks for the training libraries too."""
+    modules = ["starlette", "uvicorn"] + (
+        ["torch", "transformers", "peft", "trl"] if trains else []
+    )
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        light = "  A rehearsal without them: --stand-in replay." if missing[0] == "torch" else ""
+        raise InputError(
+            f"the sandbox needs {', '.join(missing)}",
+            hint=f"Install them: pip install 'orchestrator[sandbox]'.{light}",
+        )

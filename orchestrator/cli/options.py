@@ -1,0 +1,37 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Existence is checked where the file is read: one place words the error, and words it well.
+_PATH = click.Path(path_type=Path)
+
+
+def spec_argument(function: F) -> F:
+    """SPEC."""
+    return click.argument("spec", type=_PATH)(function)
+
+
+def data_option(function: F) -> F:
+    """--data FILE."""
+    text = "JSONL file with the rows, instead of the one that the spec names."
+    return click.option("--data", type=_PATH, metavar="FILE", help=text)(function)
+
+
+def limit_option(function: F) -> F:
+    """--limit N."""
+    text = "Take only the first N rows of the seeded shuffle, before they are split."
+    return click.option("--limit", type=click.IntRange(min=1), metavar="N", help=text)(function)
+
+
+def json_option(function: F) -> F:
+    """--json."""
+    text = "Print one JSON document on standard output; everything else goes to standard error."
+    return click.option("--json", "as_json", is_flag=True, help=text)(function)

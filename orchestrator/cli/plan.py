@@ -1,0 +1,79 @@
+"""`orchestrator plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
+from orchestrator.cli.printing import print_json, print_pairs, print_table, size
+from orchestrator.plan import Plan
+from orchestrator.planner import make_plan
+from orchestrator.spec import load_spec
+
+
+@click.command()
+@spec_argument
+@data_option
+@limit_option
+@json_option
+def command(spec: Path, data: Path | None, limit: int | None, as_json: bool) -> int:
+    """Show what would be trained, what it costs and what the service would refuse.
+
+    Offline, and the same on every machine: the digest names exactly this spec, data and catalog.
+    Exit 1 if the service would refuse the job.
+    """
+    loaded = load_spec(spec)
+    plan = make_plan(loaded, loaded.data_file(data), limit=limit).plan
+    if as_json:
+        print_json(plan.to_json())
+    else:
+        print_plan(plan)
+    return 1 if plan.refusals else 0
+
+
+def print_plan(plan: Plan) -> None:
+    """The plan for people."""
+    hyper = plan.hyperparameters
+    rate = f"{hyper.learning_rate:g}"
+    if hyper.learning_rate_multiplier is not None:
+        rate += (
+            f"  ({hyper.learning_rate_multiplier:g} × baseline {hyper.baseline_learning_rate:g})"
+        )
+    adapter = plan.adapter
+    adapter_size = (
+        f"{adapter.parameters:,} parameters, about {size(adapter.size_bytes)} ({adapter.basis})"
+        if adapter.parameters is not None and adapter.size_bytes is not None
+        else adapter.basis
+    )
+    limited = f", limited to {plan.data.limit}" if plan.data.limit else ""
+    print_pairs(
+        [
+            ("plan", plan.digest),
+            ("name", plan.name),
+            ("base model", f"{plan.model.id}  ({plan.model.hub_id}, licence {plan.model.licence})"),
+            ("service", f"{plan.spec.service.name}, {plan.spec.service.location}"),
+            ("data", f"{plan.data.rows} rows{limited}, sha256 {plan.data.sha256}"),
+            (
+                "mode",
+                hyper.mode + (f", rank {hyper.rank}, {hyper.adapter_size}" if hyper.rank else ""),
+            ),
+            ("epochs", str(hyper.epochs)),
+            ("learning rate", rate),
+            ("adapter", adapter_size),
+            ("tokens", f"about {plan.estimate.tokens:,} billed"),
+            ("cost", f"about ${plan.estimate.cost_usd:,.2f}"),
+            ("basis", plan.estimate.basis),
+            ("publish to", plan.spec.publish.repo if plan.spec.publish else "nowhere"),
+        ]
+    )
+    click.echo()
+    print_table(
+        ("split", "rows", "bytes", "sha256"),
+        [(s.name, str(s.rows), str(s.size_bytes), s.sha256) for s in plan.splits],
+    )
+    for warning in plan.warnings:
+        click.echo(f"\nwarning: {warning}")
+    for refusal in plan.refusals:
+        click.echo(f"\nthe service would refuse this: {refusal}")

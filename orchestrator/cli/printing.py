@@ -1,0 +1,82 @@
+"""What commands print: tables for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+from orchestrator.dataset.report import Report
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Names and values in two columns."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        table.add_row(name, value)
+    _print(table)
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A plain table."""
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Fold at the terminal's width; in a file or a pipe, keep lines whole and unpadded."""
+    from rich.console import Console
+
+    on_terminal = sys.stdout.isatty()
+    console = Console(highlight=False, markup=False, width=None if on_terminal else 200)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line if on_terminal else line.rstrip())
+
+
+def print_report(report: Report, *, err: bool = False) -> None:
+    """Findings, worst first, with bounded examples and exact counts."""
+    for group in report.findings:
+        for finding in group.examples:
+            hint = f"\n  {finding.hint}" if finding.hint else ""
+            click.echo(f"{group.level}: {finding.place}: {finding.message}{hint}", err=err)
+        more = group.count - len(group.examples)
+        if more:
+            click.echo(f"  … and {more} more rows like these ({group.code})", err=err)
+
+
+def note(line: str) -> None:
+    """A line about what happens, on standard error."""
+    click.echo(line, err=True)
+
+
+def size(size_bytes: int) -> str:
+    """A number of bytes for people."""
+    value = float(size_bytes)
+    for unit in ("B", "KB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"

@@ -1,0 +1,93 @@
+"""`orchestrator rehearse`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.extras import need_sandbox_extra
+from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
+from orchestrator.cli.printing import note, print_json, print_pairs
+from orchestrator.errors import CheckFailed
+from orchestrator.planner import make_plan
+from orchestrator.settings import Settings
+from orchestrator.spec import load_spec
+from orchestrator.state import RunState
+
+
+@click.command()
+@spec_argument
+@data_option
+@limit_option
+@click.option(
+    "--stand-in",
+    type=click.Choice(["tiny", "replay"]),
+    default="tiny",
+    show_default=True,
+    help="tiny really trains a random model of two layers; replay trains nothing and serves a "
+    "canned adapter.",
+)
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="An empty or new folder for everything, to be served again by `orchestrator sandbox up "
+    "--dir DIR`. Without it, the five newest rehearsals are kept in ORCHESTRATOR_HOME.",
+)
+@json_option
+def command(
+    spec: Path,
+    data: Path | None,
+    limit: int | None,
+    stand_in: str,
+    keep: Path | None,
+    as_json: bool,
+) -> int:
+    """Run a spec end to end on this machine, on a sandbox of its own.
+
+    Staging, launching, collecting, checking and publishing run as they would for real, against
+    local servers; a small stand-in is trained in place of the base model. Costs nothing and needs
+    no account. Exit 0 if the adapter was published.
+    """
+    loaded = load_spec(spec)
+    prepared = make_plan(loaded, loaded.data_file(data), limit=limit)
+    if prepared.plan.refusals:
+        raise CheckFailed(
+            "the service would refuse this job: " + "; ".join(prepared.plan.refusals),
+            hint="See: orchestrator plan",
+        )
+    need_sandbox_extra(trains=stand_in == "tiny")
+    from orchestrator.sandbox.rehearsal import new_folder, rehearse
+
+    folder = keep.absolute() if keep else new_folder(Settings.from_env().home, prepared.plan.name)
+    result = rehearse(prepared, folder, stand_in=stand_in, notify=note)
+    for line in result.differences:
+        note(f"unlike the real plan: {line}")
+    if result.outcome.error is not None:
+        note(f"the rehearsal stopped; its folder is {folder}")
+        raise result.outcome.error
+    if as_json:
+        print_json(result.to_json())
+    else:
+        _print(result.to_json())
+    good = (RunState.PUBLISHED, RunState.COLLECTED)
+    return 0 if result.outcome.status.state in good else 1
+
+
+def _print(result: dict[str, object]) -> None:
+    shown = (
+        "run",
+        "state",
+        "reason",
+        "stand_in",
+        "hub_repo",
+        "hub_revision",
+        "adapter_path",
+        "seconds",
+    )
+    print_pairs([(name, str(result[name])) for name in shown if result[name]])
+    jobs = result["service_jobs"]
+    count = len(jobs) if isinstance(jobs, list) else 0
+    click.echo(f"\n{count} tuning job at the service. Look again:")
+    click.echo(f"  orchestrator sandbox up --dir {result['folder']}")

@@ -1,0 +1,51 @@
+"""Makes the services and stores that a run's target names: a plain table, one entry each."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from orchestrator.clock import SYSTEM_CLOCK, Clock
+from orchestrator.ledger import Target
+from orchestrator.services.base import Service
+from orchestrator.settings import Settings
+from orchestrator.stores.base import ObjectStore
+
+if TYPE_CHECKING:
+    from orchestrator.stores.hub import HubStore
+
+
+class Connections:
+    """Clients for the places that the settings name, each made once, when first used."""
+
+    def __init__(self, settings: Settings, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._services: dict[tuple[str, str, str], Service] = {}
+        self._stores: dict[str, ObjectStore] = {}
+
+    def service(self, target: Target) -> Service:
+        """The service that executes for this target."""
+        from orchestrator.services.vertex import VertexService
+
+        key = (target.service, target.project, target.location)
+        if key not in self._services:
+            self._services[key] = VertexService(
+                target.project, target.location, self._settings.vertex_endpoint, self._clock
+            )
+        return self._services[key]
+
+    def store(self, target: Target) -> ObjectStore:
+        """The store with the target's bucket."""
+        from orchestrator.stores.gcs import GcsStore
+
+        if target.project not in self._stores:
+            self._stores[target.project] = GcsStore(target.project, self._settings.storage_endpoint)
+        return self._stores[target.project]
+
+    @functools.cached_property
+    def hub(self) -> HubStore:
+        """The Hub, with the token of the settings."""
+        from orchestrator.stores.hub import HubStore
+
+        return HubStore(self._settings.hub_endpoint, self._settings.hub_token, clock=self._clock)

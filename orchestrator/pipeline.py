@@ -1,0 +1,334 @@
+"""Moves runs forward: performs the next action of each, and records what came of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator import collector, launcher, publisher, staging
+from orchestrator.adapter import ExpectedAdapter, check_adapter
+from orchestrator.catalog import LINEAR_LAYERS
+from orchestrator.clock import SYSTEM_CLOCK, Clock
+from orchestrator.connections import Connections
+from orchestrator.dataset.splits import write_splits
+from orchestrator.digests import sha256_file
+from orchestrator.errors import InputError, LedgerError, OrchestratorError
+from orchestrator.ledger import Artifact, Facts, Lease, Ledger, RunFacts, Target
+from orchestrator.planner import Prepared
+from orchestrator.report.card import model_card
+from orchestrator.report.views import RunView, view
+from orchestrator.services.base import AttemptState, Handle, Snapshot
+from orchestrator.settings import Settings
+from orchestrator.state import Action, Status, status
+
+#: What a pass found out from the services before it moves runs.
+News = Mapping[Handle, Snapshot]
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a pass left a run; `error` if an action failed (a later pass tries it again)."""
+
+    run_id: str
+    status: Status
+    error: OrchestratorError | None = None
+
+
+class Pipeline:
+    """The steps over one ledger. `notify` is told, in a line each, what happens."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        connections: Connections,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        notify: Notify = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._connections = connections
+        self._clock = clock
+        self._notify = notify
+
+    def submit(self, prepared: Prepared, *, again: bool) -> tuple[RunFacts, bool]:
+        """The run of a plan, made if need be; true if it is new. Nothing is launched yet.
+
+        Raises before anything is written if credentials, bucket or repo would fail later.
+        """
+        plan = prepared.plan
+        existing = None if again else self._ledger.find_run(plan.digest)
+        if existing is not None:
+            return existing, False
+        target = self._target(prepared)
+        folder = self._write_data(prepared)
+        run = self._ledger.add_run(plan, target, folder, again=again)
+        return run, True
+
+    def advance(self, run_id: str, news: News | None = None) -> Outcome:
+        """Move one run as far as it can go now. `news` are snapshots already asked for."""
+        with self._ledger.lease(run_id) as lease:
+            if lease is None:
+                return Outcome(run_id, self._status(run_id))
+            error: OrchestratorError | None = None
+            try:
+                self._perform_all(run_id, lease, news or {})
+            except LedgerError as problem:
+                error = problem
+            except OrchestratorError as problem:
+                error = problem
+                lease.add_event("step_failed", {"message": str(problem)})
+            now = self._status(run_id)
+            lease.finished = now.action is Action.DONE
+            return Outcome(run_id, now, error)
+
+    def poll(self, run_ids: Iterable[str] | None = None) -> list[Outcome]:
+        """One pass over the unfinished runs (or those given), one question per service."""
+        ids = list(run_ids or self._ledger.run_ids(unfinished_only=True))
+        news, unreachable = self._ask([self._ledger.facts(run_id) for run_id in ids])
+        outcomes: list[Outcome] = []
+        for run_id in ids:
+            if run_id in unreachable:
+                # Only the runs of that service wait; the others go on.
+                outcomes.append(Outcome(run_id, self._status(run_id), unreachable[run_id]))
+            else:
+                outcomes.append(self.advance(run_id, news))
+        return outcomes
+
+    def resolve(self, run_id: str, *, handle: str | None, by: str) -> Outcome:
+        """A person's answer to UNCERTAIN: the job's name, or None for "it was not launched"."""
+        facts = self._ledger.facts(run_id)
+        attempt = facts.tune
+        if attempt is None or attempt.handle is not None or attempt.is_over:
+            raise InputError(
+                f"run {run_id} waits for no answer about its launch",
+                hint=f"See: orchestrator show {run_id}",
+            )
+        with self._ledger.lease(run_id) as lease:
+            if lease is None:
+                raise LedgerError(
+                    f"another pass works on run {run_id}", hint="Try again in a minute."
+                )
+            if handle is None:
+                lease.record_not_launched(attempt.id, by)
+            else:
+                named = Handle(facts.run.target.service, handle)
+                if named not in self._connections.service(facts.run.target).inspect([named]):
+                    raise InputError(f"the service knows no job {handle}", hint="Check the name.")
+                lease.record_handle(attempt.id, named, adopted=True)
+        return self.advance(run_id)
+
+    def view(self, run_id: str) -> RunView:
+        """Everything that is shown of a run."""
+        facts = self._ledger.facts(run_id)
+        return view(facts, self._ledger.metrics(run_id), self._clock.now())
+
+    def run_folder(self, run_id: str) -> Path:
+        """Where the files of a run are kept on this machine."""
+        return self._settings.runs_dir / run_id
+
+    def adapter_folder(self, run_id: str) -> Path:
+        """The checked files of a run, with its card: what is published."""
+        return self.run_folder(run_id) / "adapter"
+
+    def _status(self, run_id: str) -> Status:
+        return status(self._ledger.facts(run_id), self._clock.now())
+
+    def _target(self, prepared: Prepared) -> Target:
+        """Where the run executes and publishes; every place is asked before it is relied on."""
+        spec = prepared.plan.spec
+        target = Target(
+            service=spec.service.name,
+            project=self._settings.need_project(),
+            location=spec.service.location,
+            bucket=self._settings.need_bucket(),
+            repo=None,
+        )
+        self._connections.store(target).check_writable(f"{target.bucket}/staged/check")
+        repo = self._connections.hub.check_write(spec.publish.repo) if spec.publish else None
+        self._connections.service(target).find("orc-preflight")
+        return Target(**{**target.to_json(), "repo": repo})
+
+    def _write_data(self, prepared: Prepared) -> Path:
+        """The splits as files under the plan's digest, written whole or not at all."""
+        folder = self._settings.home / "data" / prepared.plan.digest
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+        try:
+            write_splits(prepared.splits, partial)
+            partial.rename(folder)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            if not folder.is_dir():  # another process may have been first
+                raise InputError(f"cannot write {folder}: {error.strerror}") from error
+        return folder
+
+    def _ask(self, every: list[Facts]) -> tuple[News, dict[str, OrchestratorError]]:
+        """The state of all jobs that are waited for, by one call per service and place.
+
+        The second result has the error of each run whose service could not be asked.
+        """
+        wanted: dict[Target, dict[str, Handle]] = {}
+        for facts in every:
+            attempt = facts.tune
+            if attempt and attempt.handle and not attempt.is_over:
+                place = Target(**{**facts.run.target.to_json(), "repo": None, "bucket": ""})
+                wanted.setdefault(place, {})[facts.run.id] = attempt.handle
+        news: dict[Handle, Snapshot] = {}
+        unreachable: dict[str, OrchestratorError] = {}
+        for target, handles in wanted.items():
+            try:
+                found = self._connections.service(target).inspect(handles.values())
+            except OrchestratorError as problem:
+                unreachable |= dict.fromkeys(handles, problem)
+            else:
+                news |= {handle: found.get(handle, _GONE) for handle in handles.values()}
+        return news, unreachable
+
+    def _perform_all(self, run_id: str, lease: Lease, news: News) -> None:
+        """Perform actions until one changes nothing, or none is left."""
+        before: Action | None = None
+        while True:
+            facts = self._ledger.facts(run_id)
+            action = status(facts, self._clock.now()).action
+            if action in (Action.WAIT, Action.DONE) or action is before:
+                return
+            # After a launch the service has no news yet, and the same question brings none.
+            before = action if action in (Action.FIND, Action.INSPECT, Action.LAUNCH) else None
+            self._perform(action, facts, lease, news)
+
+    def _perform(self, action: Action, facts: Facts, lease: Lease, news: News) -> None:
+        perform = {
+            Action.STAGE: self._stage,
+            Action.LAUNCH: self._launch,
+            Action.FIND: self._find,
+            Action.COLLECT: self._collect,
+            Action.CHECK_ADAPTER: self._check_adapter,
+            Action.PUBLISH: self._publish,
+        }
+        if action is Action.INSPECT:
+            self._inspect(facts, lease, news)
+        else:
+            perform[action](facts, lease)
+
+    def _stage(self, facts: Facts, lease: Lease) -> None:
+        target = facts.run.target
+        folder = Path(facts.run.data_folder)
+        splits = [s for s in facts.run.plan.splits if s.rows and s.name != "test"]
+        files = {split.name: folder / f"{split.name}.jsonl" for split in splits}
+        for split in splits:
+            path = files[split.name]
+            if not path.is_file() or sha256_file(path) != split.sha256:
+                raise LedgerError(
+                    f"{path} is missing or was changed since the run was submitted",
+                    hint="Submit the spec again with --again.",
+                )
+        staged = staging.stage(self._connections.store(target), files, target.bucket)
+        uploaded = sum(item.uploaded for item in staged.values())
+        self._notify(f"staged {len(staged)} files, {uploaded} of them uploaded")
+        artifacts = [
+            Artifact("staged", name, item.uri, item.size_bytes, item.sha256)
+            for name, item in staged.items()
+        ]
+        lease.record_artifacts(artifacts, "staged", {"uploaded": uploaded})
+
+    def _launch(self, facts: Facts, lease: Lease) -> None:
+        launcher.launch(
+            facts,
+            self._connections.service(facts.run.target),
+            lease,
+            clock=self._clock,
+            call_timeout_s=self._settings.call_timeout_s,
+        )
+        attempt = self._ledger.facts(facts.run.id).tune
+        if attempt and attempt.handle:
+            self._notify(f"launched {attempt.handle.id}")
+
+    def _find(self, facts: Facts, lease: Lease) -> None:
+        if facts.tune is not None:
+            launcher.find_again(
+                facts.tune,
+                self._connections.service(facts.run.target),
+                lease,
+                clock=self._clock,
+                visibility_window_s=self._settings.visibility_window_s,
+            )
+
+    def _inspect(self, facts: Facts, lease: Lease, news: News) -> None:
+        attempt = facts.tune
+        if attempt is None or attempt.handle is None:
+            return
+        snapshot = news.get(attempt.handle)
+        if snapshot is None or snapshot == attempt.snapshot:
+            return
+        lease.record_snapshot(attempt.id, snapshot)
+        if attempt.snapshot is None or attempt.snapshot.state is not snapshot.state:
+            self._notify(f"{facts.run.id}: {snapshot.raw_state}")
+
+    def _collect(self, facts: Facts, lease: Lease) -> None:
+        attempt = facts.tune
+        if attempt is None or attempt.handle is None:
+            return
+        target = facts.run.target
+        output = self._connections.service(target).outputs(attempt.handle)
+        folder = self.run_folder(facts.run.id) / "collected"
+        found = collector.collect(
+            self._connections.store(target), output, folder, still_ours=lease.renew
+        )
+        if found is None:
+            reason = f"the job reports success, but there is no adapter under {output}"
+            lease.add_event("nothing_collected", {"reason": reason}, attempt.id)
+            return
+        lease.record_metrics(attempt.id, found.metrics)
+        data = {
+            "source": found.source_uri,
+            "summary": dict(found.summary),
+            "ignored": list(found.ignored),
+        }
+        lease.record_artifacts(found.artifacts, "collected", data, attempt.id)
+        self._notify(f"collected {len(found.artifacts)} files from {found.source_uri}")
+
+    def _check_adapter(self, facts: Facts, lease: Lease) -> None:
+        plan = facts.run.plan
+        expected = ExpectedAdapter(
+            base_model=plan.model.id,
+            hub_id=plan.model.hub_id,
+            accepted_names=(plan.spec.base_model,),
+            rank=plan.hyperparameters.rank,
+            allowed_targets=LINEAR_LAYERS,
+        )
+        folder = self.run_folder(facts.run.id)
+        report = check_adapter(folder / "collected", folder / "adapter", expected)
+        artifacts = [
+            Artifact("adapter", item.path, f"adapter/{item.path}", item.size_bytes, item.sha256)
+            for item in report.files
+        ]
+        data = report.to_json()
+        data.pop("files")
+        attempt_id = facts.tune.id if facts.tune else None
+        lease.record_artifacts(artifacts, "adapter_checked", data, attempt_id)
+        verdict = "passes" if not report.problems else f"refused: {'; '.join(report.problems)}"
+        self._notify(f"adapter check: {verdict}")
+
+    def _publish(self, facts: Facts, lease: Lease) -> None:
+        folder = self.adapter_folder(facts.run.id)
+        card = model_card(self.view(facts.run.id))
+        (folder / publisher.CARD).write_text(card, encoding="utf-8", newline="\n")
+        item = publisher.publication(facts, folder)
+        publisher.publish(item, self._connections.hub, facts, lease)
+        self._notify(f"published to {item.repo}")
+
+
+#: For a job that the service no longer knows.
+_GONE = Snapshot(
+    state=AttemptState.FAILED,
+    raw_state="NOT_FOUND",
+    error="the service no longer knows the job: it was deleted there",
+)

@@ -1,0 +1,1 @@
+"""Views of runs as data, and what is drawn from them."""

@@ -1,0 +1,131 @@
+"""A rehearsal: a spec end to end through the production clients, on a sandbox of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.clock import SYSTEM_CLOCK, Clock
+from orchestrator.connections import Connections
+from orchestrator.errors import InputError
+from orchestrator.ledger import Ledger
+from orchestrator.pipeline import Outcome, Pipeline
+from orchestrator.planner import Prepared
+from orchestrator.report.views import RunView
+from orchestrator.sandbox.running import Sandbox, SandboxOptions
+from orchestrator.sandbox.standins.base import StandInOptions
+from orchestrator.state import Action
+
+_POLL_INTERVAL_S = 0.2
+#: Rehearsals without a folder of their own that are kept; older ones are removed.
+KEPT = 5
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What came of a rehearsal."""
+
+    outcome: Outcome
+    view: RunView
+    folder: Path
+    adapter_folder: Path
+    service_jobs: tuple[str, ...]
+    differences: tuple[str, ...]
+    stand_in: str
+    stand_in_folder: Path | None
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The rehearsal as `rehearse --json` prints it."""
+        published = self.view.published or {}
+        return {
+            "run": self.view.facts.run.id,
+            "state": str(self.view.status.state),
+            "reason": self.view.status.reason,
+            "service_jobs": list(self.service_jobs),
+            "stand_in": self.stand_in,
+            "stand_in_path": str(self.stand_in_folder) if self.stand_in_folder else None,
+            "differences": list(self.differences),
+            "hub_repo": published.get("repo"),
+            "hub_revision": published.get("revision"),
+            "hub_tag": published.get("tag"),
+            "adapter_path": str(self.adapter_folder),
+            "plan_digest": self.view.facts.run.plan.digest,
+            "metrics": self.view.to_json()["metrics"],
+            "folder": str(self.folder),
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def rehearse(
+    prepared: Prepared,
+    folder: Path,
+    *,
+    stand_in: str,
+    notify: Callable[[str], None],
+    clock: Clock = SYSTEM_CLOCK,
+) -> Rehearsal:
+    """Run a plan on a new sandbox in `folder`, which must be empty or absent."""
+    started_s = clock.elapsed_s()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(
+            f"{folder} is not an empty folder", hint="Choose another one: nothing is overwritten."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with Sandbox(folder, _options(prepared, stand_in)) as sandbox:
+        settings = sandbox.settings(folder / "home")
+        ledger = Ledger(settings.ledger_url, clock)
+        try:
+            pipeline = Pipeline(
+                settings, ledger, Connections(settings, clock), clock=clock, notify=notify
+            )
+            run, _ = pipeline.submit(prepared, again=False)
+            outcome = pipeline.advance(run.id)
+            while outcome.error is None and outcome.status.action is not Action.DONE:
+                clock.sleep(_POLL_INTERVAL_S)
+                outcome = pipeline.poll([run.id])[0]
+            # The face is asked, not the ledger: it is the one who would send the bill.
+            jobs = tuple(job.name for job in sandbox.vertex.jobs())
+            return Rehearsal(
+                outcome=outcome,
+                view=pipeline.view(run.id),
+                folder=folder,
+                adapter_folder=pipeline.adapter_folder(run.id),
+                service_jobs=jobs,
+                differences=tuple(line for job in jobs for line in sandbox.vertex.differences(job)),
+                stand_in=stand_in,
+                stand_in_folder=getattr(sandbox.stand_in, "base_dir", None),
+                seconds=clock.elapsed_s() - started_s,
+            )
+        finally:
+            ledger.close()
+
+
+def new_folder(home: Path, name: str, clock: Clock = SYSTEM_CLOCK) -> Path:
+    """A folder for a rehearsal that the user gave none for; old ones of the kind are removed."""
+    parent = home / "rehearsals"
+    if parent.is_dir():
+        for old in sorted(parent.iterdir())[: -(KEPT - 1)]:
+            shutil.rmtree(old, ignore_errors=True)
+    return parent / f"{clock.now():%Y%m%dT%H%M%S%f}-{name}"
+
+
+def _options(prepared: Prepared, stand_in: str) -> SandboxOptions:
+    spec = prepared.plan.spec
+    namespace = (
+        spec.publish.repo.partition("/")[0] if spec.publish and "/" in spec.publish.repo else ""
+    )
+    return SandboxOptions(
+        stand_in=stand_in,
+        training=StandInOptions(
+            learning_rate=spec.stand_in.learning_rate,
+            epochs=spec.stand_in.epochs,
+            max_length=spec.stand_in.max_length,
+            batch_size=spec.stand_in.batch_size,
+            seed=spec.seed,
+        ),
+        namespaces=(namespace,) if namespace else (),
+    )

@@ -1,0 +1,209 @@
+"""`orchestrator rehearse`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.digests import sha256_file
+from orchestrator.sandbox.running import Sandbox
+from tests.plans import ROUTER
+
+
+def run(arguments: list[str], home: Path) -> subprocess.CompletedProcess[str]:
+    """The command line in a process and a home of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator", *arguments],
+        env={**os.environ, "ORCHESTRATOR_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    value: dict[str, Any] = json.loads(done.stdout)
+    return value
+
+
+class TestReplay:
+    """The canned stand-in: all of the plumbing, no training."""
+
+    def test_it_prints_one_document_with_everything(self, tmp_path: Path) -> None:
+        result = document(
+            run(["rehearse", str(ROUTER), "--stand-in", "replay", "--json"], tmp_path)
+        )
+        assert result["state"] == "PUBLISHED"
+        assert len(result["service_jobs"]) == 1
+        assert result["stand_in"] == "replay"
+        assert result["hub_repo"] == "sandbox-user/router-llama-3.1-8b-adapter"
+        assert len(result["hub_revision"]) == 40
+        assert len(result["plan_digest"]) == 64
+        assert Path(result["adapter_path"], "adapter_model.safetensors").is_file()
+        config = json.loads(Path(result["adapter_path"], "adapter_config.json").read_text())
+        assert config["base_model_name_or_path"] == "meta-llama/Llama-3.1-8B-Instruct"
+        assert config["stand_in"]["name"] == "replay"
+        assert "nothing was trained" in Path(result["adapter_path"], "README.md").read_text()
+
+    def test_the_plan_is_the_one_that_plan_shows(self, tmp_path: Path) -> None:
+        rehearsed = run(
+            ["rehearse", str(ROUTER), "--limit", "20", "--stand-in", "replay", "--json"], tmp_path
+        )
+        planned = run(["plan", str(ROUTER), "--limit", "20", "--json"], tmp_path)
+        assert document(rehearsed)["plan_digest"] == document(planned)["digest"]
+
+    def test_a_kept_rehearsal_is_served_again(self, tmp_path: Path) -> None:
+        kept = tmp_path / "kept"
+        arguments = ["rehearse", str(ROUTER), "--stand-in", "replay", "--keep", str(kept), "--json"]
+        result = document(run(arguments, tmp_path))
+        from orchestrator.stores.hub import HubStore
+
+        with Sandbox(kept) as sandbox:
+            assert [job.name for job in sandbox.vertex.jobs()] == result["service_jobs"]
+            settings = sandbox.settings(kept / "home")
+            hub = HubStore(settings.hub_endpoint, settings.hub_token)
+            assert hub.head(result["hub_repo"]) == result["hub_revision"]
+        assert sandbox.options.stand_in == "replay"
+
+    def test_a_folder_that_is_not_empty_is_left_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.txt").write_text("precious")
+        done = run(
+            ["rehearse", str(ROUTER), "--stand-in", "replay", "--keep", str(tmp_path)],
+            tmp_path / "h",
+        )
+        assert done.returncode == 2
+        assert "not an empty folder" in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+    def test_bad_rows_leave_no_folder_behind(self, tmp_path: Path) -> None:
+        bad = tmp_path / "bad.jsonl"
+        bad.write_text('{"prompt": "x", "completion": "not json"}\n')
+        kept, home = tmp_path / "kept", tmp_path / "home"
+        done = run(["rehearse", str(ROUTER), "--data", str(bad), "--keep", str(kept)], home)
+        assert done.returncode == 1
+        assert f"{bad}:1" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not kept.exists()
+        assert not home.exists()
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """One rehearsal that really trains, kept."""
+    folder = tmp_path_factory.mktemp("tiny")
+    kept = folder / "kept"
+    done = run(
+        ["rehearse", str(ROUTER), "--limit", "24", "--keep", str(kept), "--json"], folder / "home"
+    )
+    return document(done), kept
+
+
+@pytest.mark.training
+class TestTiny:
+    """The stand-in that trains."""
+
+    def test_there_was_exactly_one_job_says_the_face(
+        self, tiny: tuple[dict[str, Any], Path]
+    ) -> None:
+        result, kept = tiny
+        with Sandbox(kept) as sandbox:
+            assert [job.name for job in sandbox.vertex.jobs()] == result["service_jobs"]
+            assert len(result["service_jobs"]) == 1
+
+    def test_the_loss_falls(self, tiny: tuple[dict[str, Any], Path]) -> None:
+        result, _ = tiny
+        state = json.loads(
+            Path(result["adapter_path"]).parent.joinpath("collected/trainer_state.json").read_text()
+        )
+        losses = [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+        assert losses[-1] < 0.95 * losses[0]
+        assert result["metrics"]["loss"]["last"] == pytest.approx(losses[-1])
+
+    def test_the_hub_holds_the_bytes_of_the_run_folder(
+        self, tiny: tuple[dict[str, Any], Path], tmp_path: Path
+    ) -> None:
+        result, kept = tiny
+        from huggingface_hub import snapshot_download
+
+        with Sandbox(kept) as sandbox:
+            settings = sandbox.settings(kept / "home")
+            snapshot = snapshot_download(
+                result["hub_repo"],
+                revision=result["hub_revision"],
+                endpoint=settings.hub_endpoint,
+                token=settings.hub_token,
+                local_dir=tmp_path / "snapshot",
+            )
+        ours = {p.name: sha256_file(p) for p in Path(result["adapter_path"]).iterdir()}
+        theirs = {
+            p.name: sha256_file(p)
+            for p in Path(snapshot).iterdir()
+            if p.is_file() and p.name != ".gitattributes"
+        }
+        assert theirs == ours
+
+    def test_peft_loads_it_and_its_logits_differ_from_the_base(
+        self, tiny: tuple[dict[str, Any], Path]
+    ) -> None:
+        result, _ = tiny
+        code = """
+            import sys, warnings, torch
+            warnings.simplefilter("ignore")
+            from peft import PeftModel
+            from transformers import AutoModelForCausalLM
+            base = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+            ids = torch.arange(4, 40).unsqueeze(0)
+            before = base(ids).logits
+            tuned = PeftModel.from_pretrained(base, sys.argv[2])
+            print(float((tuned(ids).logits - before).abs().max()))
+        """
+        import textwrap
+
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                textwrap.dedent(code),
+                result["stand_in_path"],
+                result["adapter_path"],
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout) > 0.01
+
+    def test_every_difference_from_the_plan_is_named(
+        self, tiny: tuple[dict[str, Any], Path]
+    ) -> None:
+        text = "\n".join(tiny[0]["differences"])
+        assert "base model" in text
+        assert "0.005 instead of 0.00014" in text
+        assert "max length" in text
+
+    @pytest.mark.slow
+    def test_another_seed_gives_other_weights_and_the_same_seed_the_same(
+        self, tiny: tuple[dict[str, Any], Path], tmp_path: Path
+    ) -> None:
+        text = ROUTER.read_text(encoding="utf-8")
+        weights = {}
+        for name, seed in (("same", 42), ("other", 43)):
+            spec = tmp_path / f"{name}.yaml"
+            spec.write_text(text.replace("seed: 42", f"seed: {seed}"), encoding="utf-8")
+            data = str(ROUTER.parent / "sample.jsonl")
+            arguments = ["rehearse", str(spec), "--data", data, "--limit", "24", "--json"]
+            result = document(run(arguments, tmp_path / name))
+            weights[name] = sha256_file(Path(result["adapter_path"], "adapter_model.safetensors"))
+        first = sha256_file(Path(tiny[0]["adapter_path"], "adapter_model.safetensors"))
+        assert weights["same"] == first
+        assert weights["other"] != first
