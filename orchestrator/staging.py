@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.digests import sha256_file
 from orchestrator.errors import InputError, Place
 from orchestrator.stores.base import ObjectStore
 
-_READ_BYTES = 1 << 20
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9]{1,16})?")
 
 
@@ -52,18 +51,14 @@ def _stage_one(store: ObjectStore, file: Path, root_uri: str) -> StagedFile:
 
 
 def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with file.open("rb") as stream:
-            while block := stream.read(_READ_BYTES):
-                digest.update(block)
+        return sha256_file(file)
     except OSError as error:
         raise InputError(
             f"cannot read the file: {error.strerror}",
             where=Place(str(file)),
             hint="Check the path, and that the file may be read.",
         ) from error
-    return digest.hexdigest()
 
 
 def _identity(file: Path) -> tuple[int, ...]:

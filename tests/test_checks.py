@@ -102,8 +102,8 @@ def test_rows_may_carry_other_fields_but_not_miss_theirs() -> None:
 @pytest.mark.parametrize(
     ("value", "part"),
     [
-        ("", "prompt: '' is not text that is not blank"),
-        (" \n\u00a0\u2003", "is not text that is not blank"),
+        ("", "prompt: '' is not text with a visible character"),
+        (" \n\u00a0\u2003", "is not text with a visible character"),
         (None, "prompt: None is not of type 'string'"),
         (["x"], "prompt: ['x'] is not of type 'string'"),
         (3, "prompt: 3 is not of type 'string'"),
@@ -134,11 +134,11 @@ def test_an_answer_that_is_not_json_is_found(answer: str) -> None:
         ({"route_plan": ["/Math(x)"]}, "route_plan[0]: "),
         ({"route_plan": "/math(x)"}, "route_plan: '/math(x)' is not of type 'array'"),
         ({"difficulty": "hard"}, "difficulty: 'hard' is not one of"),
-        ({"tags": ["a", ""]}, "tags[1]: '' is not text that is not blank"),
+        ({"tags": ["a", ""]}, "tags[1]: '' is not text with a visible character"),
         ({"todo_list": []}, "todo_list: "),
         ({"metrics": {"primary": ["a"]}}, "metrics: 'secondary' is a required property"),
         ({"metrics": {"primary": [], "secondary": []}}, "metrics.primary: "),
-        ({"handoff_plan": " "}, "handoff_plan: ' ' is not text that is not blank"),
+        ({"handoff_plan": " "}, "handoff_plan: ' ' is not text with a visible character"),
         ({"notes": "x"}, "'notes' was unexpected"),
     ],
 )
@@ -207,7 +207,15 @@ def agree(name: str, value: Any) -> bool:
     return valid
 
 
-def test_the_validators_agree_on_what_is_blank() -> None:
+@pytest.mark.parametrize(
+    ("name", "good", "field"),
+    [
+        ("prompt-completion", ROWS[0], "prompt"),
+        ("prompt-completion", ROWS[0], "completion"),
+        ("route-plan", PLANS[0], "handoff_plan"),
+    ],
+)
+def test_the_validators_agree_on_what_is_blank(name: str, good: dict[str, Any], field: str) -> None:
     """Every space, control and format character of Unicode, alone."""
     odd = [
         char
@@ -215,9 +223,7 @@ def test_the_validators_agree_on_what_is_blank() -> None:
         if unicodedata.category(char) in {"Zs", "Zl", "Zp", "Cc", "Cf"} or char.isspace()
     ]
     assert len(odd) > 200
-    blank = [
-        char for char in odd if not agree("prompt-completion", {"prompt": char, "completion": "x"})
-    ]
+    blank = [char for char in odd if not agree(name, {**good, field: char})]
     assert blank == [char for char in odd if char.isspace() or char == "\ufeff"]
 
 

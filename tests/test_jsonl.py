@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.dataset.jsonl import Row, read_jsonl
@@ -138,6 +138,7 @@ _VALUES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(st.text(max_size=4), _VALUES, max_size=4), min_size=1, max_size=8))
 def test_rows_that_were_written_are_read_back_on_their_lines(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]

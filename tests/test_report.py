@@ -1,4 +1,4 @@
-"""Reports have exact counts and bounded examples, and the report of a whole is that of its parts."""
+"""Reports have exact counts and few examples; that of a whole is the merge of its parts."""
 
 from __future__ import annotations
 

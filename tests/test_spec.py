@@ -204,7 +204,7 @@ def test_a_repo_that_the_hub_would_refuse_after_training_is_refused_now(
 
 @pytest.mark.parametrize("repo", ["a", "a/b", "Org_1/model-1.2_b", "a" * 96, "0/0_"])
 def test_a_repo_that_the_hub_takes_is_taken(tmp_path: Path, repo: str) -> None:
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
     validate_repo_id(repo)
     publish = load(tmp_path, BASE + f'publish:\n  repo: "{repo}"\n').spec.publish

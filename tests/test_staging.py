@@ -101,6 +101,7 @@ def test_a_lost_answer_makes_no_second_generation(
     staged = stage(store, {"train": files["train"]}, ROOT)
     assert [injection.hidden_status for injection in face.faults.injected] == [200]
     assert face.uploads() == 2
+    assert staged["train"].uploaded is False  # the second try found what the first had stored
     (stored,) = store.list(ROOT)
     assert stored.uri == staged["train"].uri
     assert stage(store, {"train": files["train"]}, ROOT)["train"].uploaded is False

@@ -18,9 +18,9 @@ def refused(text: str) -> InputError:
 
 def bomb(levels: int = 9) -> str:
     """Nine aliases to nine aliases to ...: 9 ** levels words in a few lines."""
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    for level in range(1, levels):
-        lines.append(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]")
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"] + [
+        f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, levels)
+    ]
     return "\n".join(lines)
 
 

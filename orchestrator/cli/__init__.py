@@ -5,6 +5,7 @@ A command's module is imported only when the command runs; its help line stands 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -14,6 +15,8 @@ import click
 
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
+
+_MACHINE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS)
 
 _COMMANDS = {
     "check": "Check a spec and its rows, offline.",
@@ -95,6 +98,8 @@ def run(arguments: list[str] | None = None) -> int:
     except SystemExit:
         # So click ends when the reader of our output has gone (`| head`): not worth a word.
         return 0
+    except OSError as error:
+        return _machine(error)
     except Exception as error:
         return _bug(error)
     return result if isinstance(result, int) else 0
@@ -112,6 +117,19 @@ def _show(error: OrchestratorError) -> None:
     if isinstance(error, DataError):
         print_report(error.report, err=True)
     click.echo(f"error: {error}", err=True)
+
+
+def _machine(error: OSError) -> int:
+    """A disk that is full or a folder that may not be written is no bug; anything else is."""
+    if error.errno not in _MACHINE_ERRORS:
+        return _bug(error)
+    name = f"{error.filename}: " if error.filename else ""
+    click.echo(
+        f"error: {name}{error.strerror}\n  Make room, or set ORCHESTRATOR_HOME to a folder that "
+        "you may write; then run the command again.",
+        err=True,
+    )
+    return 2
 
 
 def _bug(error: BaseException) -> int:

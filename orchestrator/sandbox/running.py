@@ -6,14 +6,13 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 from orchestrator.catalog import load_catalog
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.errors import InputError
 from orchestrator.sandbox.disk import ObjectDisk
 from orchestrator.sandbox.hub import Account, hub_app
-from orchestrator.sandbox.serving import AppServer
+from orchestrator.sandbox.serving import AppServer, Served
 from orchestrator.sandbox.standins.base import StandIn, StandInOptions
 from orchestrator.sandbox.standins.replay import ReplayStandIn
 from orchestrator.sandbox.standins.tiny import TinyStandIn
@@ -44,7 +43,7 @@ class SandboxOptions:
     namespaces: tuple[str, ...] = ()
 
 
-class Sandbox:
+class Sandbox(Served):
     """Local servers over the state in `folder`. A context manager; ports of 0 are free ones."""
 
     def __init__(
@@ -113,18 +112,6 @@ class Sandbox:
         self.vertex.stop()
         self._hub.stop()
         self._storage.stop()
-
-    def __enter__(self) -> Sandbox:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 def is_sandbox(folder: Path) -> bool:

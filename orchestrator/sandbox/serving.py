@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -13,6 +14,30 @@ from starlette.types import ASGIApp
 from orchestrator.errors import InputError
 
 LOOPBACK = "127.0.0.1"
+
+
+class Served(ABC):
+    """Something that listens between `start` and `stop`; a context manager."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Accept connections."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Close the port."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
 
 
 class _Server(uvicorn.Server):
@@ -30,8 +55,8 @@ class _Server(uvicorn.Server):
         """Signals belong to the program, not to a server in one of its threads."""
 
 
-class AppServer:
-    """An ASGI app served on 127.0.0.1; port 0 picks a free one. Use as a context manager."""
+class AppServer(Served):
+    """An ASGI app served on 127.0.0.1; port 0 picks a free one."""
 
     def __init__(self, app: ASGIApp, port: int = 0) -> None:
         # The protocol is named, or asyncio leaves Nagle on: 44 ms a request instead of 2.
@@ -75,15 +100,3 @@ class AppServer:
         self._server.should_exit = True
         self._thread.join(timeout=10)
         self._socket.close()
-
-    def __enter__(self) -> AppServer:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()

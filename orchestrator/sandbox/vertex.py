@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import grpc
 from google.cloud.aiplatform_v1beta1.types import JobState, ListTuningJobsResponse, TuningJob
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
+from orchestrator.sandbox.serving import Served
 from orchestrator.sandbox.standins.base import StandIn, StandInOptions
 from orchestrator.sandbox.vertex_faults import VertexFaults
 from orchestrator.sandbox.vertex_jobs import ENDED, Disk, JobRecord, JobStore
@@ -40,7 +40,7 @@ _OUTPUT_ONLY = (
 _RETRY_AFTER_S = 60.0
 
 
-class VertexFace:
+class VertexFace(Served):
     """Vertex AI tuning on a loopback port, over the sandbox's storage. A context manager.
 
     At most `running_quota` jobs of a project train at once. One more waits in the state QUEUED, or
@@ -119,18 +119,6 @@ class VertexFace:
         """The job once it is training; raises TimeoutError."""
         running = frozenset({int(JobState.JOB_STATE_RUNNING)})
         return TuningJob.wrap(self._queue.wait_for(job_name, running, timeout_s))
-
-    def __enter__(self) -> VertexFace:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 class _Methods:

@@ -32,7 +32,8 @@ class Put:
 class ObjectStore(Protocol):
     """Objects named by `scheme://bucket/name`.
 
-    Raises `NotFound`, `Conflict`, other `Refused`, `Ambiguous` or `Corrupt`; nothing else escapes.
+    Raises `NotFound`, `Conflict`, other `Refused`, `Ambiguous` or `Corrupt`, and `InputError` for a
+    local file that cannot be used; nothing else escapes.
     """
 
     def check_writable(self, uri: str) -> None:

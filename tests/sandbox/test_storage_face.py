@@ -168,6 +168,10 @@ def test_reads_honour_the_generation_that_they_name(bucket: Any) -> None:
         bucket.blob("x").reload(if_generation_match=blob.generation + 1)
     with pytest.raises(api.NotModified):
         bucket.blob("x").reload(if_generation_not_match=blob.generation)
+    with pytest.raises(api.PreconditionFailed):
+        bucket.blob("x").download_as_bytes(if_generation_match=blob.generation + 1)
+    with pytest.raises(api.NotModified):
+        bucket.blob("x").download_as_bytes(if_generation_not_match=blob.generation)
     with pytest.raises(api.NotFound):
         bucket.blob("x", generation=blob.generation + 1).download_as_bytes()
     assert bucket.blob("x", generation=blob.generation).download_as_bytes() == b"one"

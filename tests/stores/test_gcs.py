@@ -114,6 +114,8 @@ def test_a_lost_answer_counts_as_success_when_the_bytes_are_equal(
     face.faults.add(FaultRule(method, "/upload/", fault, nth=last_chunk))
     put = store.put(_file(tmp_path, b"x" * size_bytes), URI)
     assert [injection.hidden_status for injection in face.faults.injected] == [200]
+    # A resumable upload answers again; a whole one finds that its first try was stored.
+    assert put.created is (method == "PUT")
     assert [version.generation for version in face.disk.list(BUCKET)] == [put.stored.generation]
 
 

@@ -1,0 +1,34 @@
+"""The shipped router spec, changed in places, and the plans that are made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.catalog import Catalog
+from orchestrator.data_files import data_folder
+from orchestrator.planner import Prepared, make_plan
+from orchestrator.spec import load_spec
+
+ROUTER = data_folder("jobs") / "router" / "llama-3.1-8b.yaml"
+SAMPLE = ROUTER.with_name("sample.jsonl")
+SPEC = ROUTER.read_text(encoding="utf-8")
+
+
+def plan(
+    folder: Path,
+    *,
+    spec: str = SPEC,
+    data: Path = SAMPLE,
+    limit: int | None = None,
+    catalog: Catalog | None = None,
+) -> Prepared:
+    """A plan of a spec that lies as `spec.yaml` in `folder`."""
+    file = folder / "spec.yaml"
+    file.write_text(spec, encoding="utf-8")
+    return make_plan(load_spec(file, "spec.yaml"), data, limit=limit, catalog=catalog)
+
+
+def changed(found: str, replacement: str) -> str:
+    """The router spec with its first `found` replaced."""
+    assert SPEC.count(found) >= 1
+    return SPEC.replace(found, replacement, 1)
