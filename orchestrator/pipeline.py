@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from orchestrator import collector, launcher, publisher, staging
@@ -16,7 +17,7 @@ from orchestrator.connections import Connections
 from orchestrator.dataset.splits import write_splits
 from orchestrator.digests import sha256_file
 from orchestrator.errors import InputError, LedgerError, OrchestratorError
-from orchestrator.ledger import Artifact, Facts, Lease, Ledger, RunFacts, Target
+from orchestrator.ledger import Artifact, AttemptFacts, Facts, Lease, Ledger, RunFacts, Target
 from orchestrator.planner import Prepared
 from orchestrator.report.card import model_card
 from orchestrator.report.views import RunView, view
@@ -268,9 +269,16 @@ class Pipeline:
         snapshot = news.get(attempt.handle)
         if snapshot is None or snapshot == attempt.snapshot:
             return
+        if snapshot is _GONE and self._is_young(attempt):
+            return  # what was created just now may not be visible yet
         lease.record_snapshot(attempt.id, snapshot)
         if attempt.snapshot is None or attempt.snapshot.state is not snapshot.state:
             self._notify(f"{facts.run.id}: {snapshot.raw_state}")
+
+    def _is_young(self, attempt: AttemptFacts) -> bool:
+        window = timedelta(seconds=self._settings.visibility_window_s)
+        launched_at = attempt.launched_at or attempt.intent_at
+        return self._clock.now() < launched_at + window
 
     def _collect(self, facts: Facts, lease: Lease) -> None:
         attempt = facts.tune

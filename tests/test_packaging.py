@@ -10,6 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import click
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -163,3 +164,13 @@ def test_the_data_is_found_inside_the_package_first(
 
 def test_schemas_are_found_by_their_name() -> None:
     assert schema("route-plan")["title"] == "A route plan"
+
+
+def test_every_command_has_a_section_in_the_docs() -> None:
+    from orchestrator.cli import cli
+
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    missing = [
+        name for name in cli.list_commands(click.Context(cli)) if f"\n## {name}\n" not in text
+    ]
+    assert missing == []

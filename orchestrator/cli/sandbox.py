@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import threading
 from pathlib import Path
@@ -47,13 +48,15 @@ def up(
     """
     need_sandbox_extra(trains=False)
     from orchestrator.errors import InputError
-    from orchestrator.sandbox.running import Sandbox, SandboxOptions, is_sandbox
+    from orchestrator.sandbox.running import Sandbox, is_sandbox, load_options
 
     folder = folder.absolute()
     if folder.exists() and not is_sandbox(folder) and (folder.is_file() or any(folder.iterdir())):
         raise InputError(f"{folder} is not a sandbox", hint="Name an empty or a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    options = SandboxOptions(stand_in=stand_in) if stand_in else None
+    options = load_options(folder)
+    if stand_in:
+        options = dataclasses.replace(options, stand_in=stand_in)
     sandbox = Sandbox(
         folder, options, storage_port=storage_port, vertex_port=vertex_port, hub_port=hub_port
     )

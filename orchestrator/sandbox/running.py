@@ -57,7 +57,7 @@ class Sandbox(Served):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.folder = folder
-        self.options = _load(folder) if options is None else options
+        self.options = load_options(folder) if options is None else options
         self.stand_in = _stand_in(self.options.stand_in, folder / "stand-ins")
         self.disk = ObjectDisk(folder / "storage", clock)
         self.disk.create_bucket(BUCKET)
@@ -149,7 +149,7 @@ def _stand_in(name: str, folder: Path) -> StandIn:
     raise InputError(f"there is no stand-in {name}", hint=f"Stand-ins: {', '.join(STAND_INS)}.")
 
 
-def _load(folder: Path) -> SandboxOptions:
+def load_options(folder: Path) -> SandboxOptions:
     """The options that the folder's sandbox was made with, or the defaults for a new one."""
     file = folder / _DESCRIPTION
     if not file.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -207,3 +208,67 @@ class TestTiny:
         first = sha256_file(Path(tiny[0]["adapter_path"], "adapter_model.safetensors"))
         assert weights["same"] == first
         assert weights["other"] != first
+
+
+def test_the_sandbox_is_served_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    folder = tmp_path / "sandbox"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "sandbox", "up", "--dir", str(folder)],
+        env={**os.environ, "ORCHESTRATOR_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.strip())
+        if line.strip() == "ready":
+            break
+    exported = dict(line.removeprefix("export ").split("=", 1) for line in lines[:-1])
+    assert exported["STORAGE_EMULATOR_HOST"].startswith("http://127.0.0.1:")
+    assert exported["ORCHESTRATOR_VERTEX_ENDPOINT"].startswith("127.0.0.1:")
+    from orchestrator.stores.hub import HubStore
+
+    hub = HubStore(exported["HF_ENDPOINT"], exported["HF_TOKEN"])
+    assert hub.check_write("adapter") == "sandbox-user/adapter"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
+def test_a_folder_of_something_else_is_not_made_a_sandbox(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    done = run(["sandbox", "up", "--dir", str(tmp_path)], tmp_path / "home")
+    assert done.returncode == 2
+    assert "is not a sandbox" in done.stderr
+
+
+def test_a_spec_that_names_a_namespace_publishes_there(tmp_path: Path) -> None:
+    spec = tmp_path / "router.yaml"
+    text = ROUTER.read_text(encoding="utf-8").replace("repo: router", "repo: acme/router")
+    spec.write_text(text, encoding="utf-8")
+    data = str(ROUTER.parent / "sample.jsonl")
+    arguments = ["rehearse", str(spec), "--data", data, "--stand-in", "replay", "--json"]
+    assert document(run(arguments, tmp_path))["hub_repo"] == "acme/router-llama-3.1-8b-adapter"
+
+
+def test_an_interrupted_rehearsal_says_so_and_stops_everything(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator", "rehearse", str(ROUTER), "--limit", "24"],
+        env={**os.environ, "ORCHESTRATOR_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "JOB_STATE_RUNNING" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert output == ""
+    assert "interrupted" in errors
+    assert "Traceback" not in errors

@@ -9,6 +9,8 @@ import pytest
 
 from orchestrator.digests import sha256_file
 from orchestrator.errors import NotFound, OrchestratorError
+from orchestrator.services.base import AttemptState, Snapshot
+from orchestrator.services.vertex import VertexService
 from orchestrator.state import RunState
 from tests.pipeline.bench import Bench
 from tests.plans import router_plan
@@ -140,3 +142,32 @@ def test_rows_changed_after_the_submission_are_noticed(bench: Bench) -> None:
     assert outcome.error is not None
     assert "changed since" in str(outcome.error)
     assert bench.sandbox.vertex.jobs() == []
+
+
+def test_a_job_that_was_deleted_at_the_service_fails_the_run_but_not_while_it_may_be_lagging(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = bench.submit()
+    monkeypatch.setattr(VertexService, "inspect", lambda self, handles: {})  # noqa: ARG005
+    assert bench.pipeline().poll([run])[0].status.state is RunState.QUEUED
+    bench.clock.advance(bench.settings.visibility_window_s)
+    outcome = bench.pipeline().poll([run])[0]
+    assert outcome.status.state is RunState.FAILED
+    assert "no longer knows the job" in outcome.status.reason
+
+
+def test_a_failed_training_is_tried_again_only_as_often_as_the_spec_says(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = Snapshot(AttemptState.FAILED, "JOB_STATE_FAILED", error="out of memory")
+    run = bench.submit()
+    monkeypatch.setattr(
+        VertexService,
+        "inspect",
+        lambda self, handles: dict.fromkeys(handles, failed),  # noqa: ARG005
+    )
+    outcome = bench.pipeline().poll([run])[0]
+    assert outcome.status.state is RunState.FAILED
+    assert "out of memory" in outcome.status.reason
+    assert bench.pipeline().poll([run])[0].status.state is RunState.FAILED
+    assert len(bench.sandbox.vertex.jobs()) == 1
