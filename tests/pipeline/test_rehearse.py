@@ -61,6 +61,14 @@ class TestReplay:
         planned = run(["plan", str(ROUTER), "--limit", "20", "--json"], tmp_path)
         assert document(rehearsed)["plan_digest"] == document(planned)["digest"]
 
+    def test_for_people_it_says_what_happened_and_where_to_look(self, tmp_path: Path) -> None:
+        done = run(["rehearse", str(ROUTER), "--stand-in", "replay"], tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "PUBLISHED" in done.stdout
+        assert "1 tuning job at the service" in done.stdout
+        assert "orchestrator sandbox up --dir" in done.stdout
+        assert "unlike the real plan: canned, nothing was trained" in done.stderr
+
     def test_a_kept_rehearsal_is_served_again(self, tmp_path: Path) -> None:
         kept = tmp_path / "kept"
         arguments = ["rehearse", str(ROUTER), "--stand-in", "replay", "--keep", str(kept), "--json"]
