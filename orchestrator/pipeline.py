@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrator import collector, launcher, publisher, staging
+from orchestrator import collector, launcher, publisher, staging, submission
 from orchestrator.adapter import ExpectedAdapter, check_adapter
 from orchestrator.catalog import LINEAR_LAYERS
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.connections import Connections
-from orchestrator.dataset.splits import write_splits
 from orchestrator.digests import sha256_file
 from orchestrator.errors import InputError, LedgerError, OrchestratorError
 from orchestrator.ledger import Artifact, AttemptFacts, Facts, Lease, Ledger, RunFacts, Target
@@ -58,18 +56,10 @@ class Pipeline:
         self._notify = notify
 
     def submit(self, prepared: Prepared, *, again: bool) -> tuple[RunFacts, bool]:
-        """The run of a plan, made if need be; true if it is new. Nothing is launched yet.
-
-        Raises before anything is written if credentials, bucket or repo would fail later.
-        """
-        plan = prepared.plan
-        existing = None if again else self._ledger.find_run(plan.digest)
-        if existing is not None:
-            return existing, False
-        target = self._target(prepared)
-        folder = self._write_data(prepared)
-        run = self._ledger.add_run(plan, target, folder, again=again)
-        return run, True
+        """The run of a plan, and whether it is new; see `submission.submit`."""
+        return submission.submit(
+            prepared, self._settings, self._ledger, self._connections, again=again
+        )
 
     def advance(self, run_id: str, news: News | None = None) -> Outcome:
         """Move one run as far as it can go now. `news` are snapshots already asked for."""
@@ -140,37 +130,6 @@ class Pipeline:
     def _status(self, run_id: str) -> Status:
         return status(self._ledger.facts(run_id), self._clock.now())
 
-    def _target(self, prepared: Prepared) -> Target:
-        """Where the run executes and publishes; every place is asked before it is relied on."""
-        spec = prepared.plan.spec
-        target = Target(
-            service=spec.service.name,
-            project=self._settings.need_project(),
-            location=spec.service.location,
-            bucket=self._settings.need_bucket(),
-            repo=None,
-        )
-        self._connections.store(target).check_writable(f"{target.bucket}/staged/check")
-        repo = self._connections.hub.check_write(spec.publish.repo) if spec.publish else None
-        self._connections.service(target).find("orc-preflight")
-        return Target(**{**target.to_json(), "repo": repo})
-
-    def _write_data(self, prepared: Prepared) -> Path:
-        """The splits as files under the plan's digest, written whole or not at all."""
-        folder = self._settings.home / "data" / prepared.plan.digest
-        if folder.is_dir():
-            return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-        try:
-            write_splits(prepared.splits, partial)
-            partial.rename(folder)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            if not folder.is_dir():  # another process may have been first
-                raise InputError(f"cannot write {folder}: {error.strerror}") from error
-        return folder
-
     def _ask(self, every: list[Facts]) -> tuple[News, dict[str, OrchestratorError]]:
         """The state of all jobs that are waited for, by one call per service and place.
 
@@ -180,7 +139,7 @@ class Pipeline:
         for facts in every:
             attempt = facts.tune
             if attempt and attempt.handle and not attempt.is_over:
-                place = Target(**{**facts.run.target.to_json(), "repo": None, "bucket": ""})
+                place = dataclasses.replace(facts.run.target, repo=None, bucket="")
                 wanted.setdefault(place, {})[facts.run.id] = attempt.handle
         news: dict[Handle, Snapshot] = {}
         unreachable: dict[str, OrchestratorError] = {}

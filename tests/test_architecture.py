@@ -20,6 +20,7 @@ LAYERS = [
     {"dataset", "services", "stores", "ledger"},
     {"state", "report", "connections"},
     {"planner", "staging", "launcher", "collector", "adapter", "publisher"},
+    {"submission"},
     {"pipeline"},
     {"sandbox"},
     {"cli"},

@@ -1,0 +1,75 @@
+"""Submitting: a plan becomes a run in the ledger, after everything it relies on was tried.
+
+Nothing is launched here; `pipeline` moves the run on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+
+from orchestrator.connections import Connections
+from orchestrator.dataset.splits import write_splits
+from orchestrator.errors import InputError
+from orchestrator.ledger import Ledger, RunFacts, Target
+from orchestrator.planner import Prepared
+from orchestrator.settings import Settings
+
+
+def submit(
+    prepared: Prepared,
+    settings: Settings,
+    ledger: Ledger,
+    connections: Connections,
+    *,
+    again: bool,
+) -> tuple[RunFacts, bool]:
+    """The run of a plan, made if need be or if `again`; true if it is new.
+
+    Raises before anything is written if credentials, bucket or repo would fail later.
+    """
+    plan = prepared.plan
+    existing = None if again else ledger.find_run(plan.digest)
+    if existing is not None:
+        return existing, False
+    target = _target(prepared, settings, connections)
+    folder = _write_data(prepared, settings.home / "data")
+    return ledger.add_run(plan, target, folder, again=again), True
+
+
+def _target(prepared: Prepared, settings: Settings, connections: Connections) -> Target:
+    """Where the run executes and publishes; every place is asked before it is relied on."""
+    spec = prepared.plan.spec
+    target = Target(
+        service=spec.service.name,
+        project=settings.need_project(),
+        location=spec.service.location,
+        bucket=settings.need_bucket(),
+        repo=None,
+    )
+    connections.store(target).check_writable(f"{target.bucket}/staged/check")
+    repo = connections.hub.check_write(spec.publish.repo) if spec.publish else None
+    connections.service(target).find("orc-preflight")
+    return dataclasses.replace(target, repo=repo)
+
+
+def _write_data(prepared: Prepared, parent: Path) -> Path:
+    """The splits as files under the plan's digest, written whole or not at all."""
+    folder = parent / prepared.plan.digest
+    if folder.is_dir():
+        return folder
+    parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=parent))
+    try:
+        write_splits(prepared.splits, partial)
+        partial.rename(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not folder.is_dir():  # another process may have been first
+            raise InputError(
+                f"cannot write {folder}: {error.strerror}",
+                hint="Make room, or set ORCHESTRATOR_HOME to a folder that you may write.",
+            ) from error
+    return folder
