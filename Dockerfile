@@ -7,13 +7,13 @@ COPY orchestrator orchestrator
 COPY jobs jobs
 COPY schemas schemas
 RUN pip install --no-cache-dir -c constraints.txt . \
-    && useradd --system --create-home orchestrator \
+    && useradd --uid 10001 --create-home orchestrator \
     && install -d -o orchestrator /data
 
 # Ledger and run folders live in a volume; credentials come from outside at run time.
 ENV ORCHESTRATOR_HOME=/data
 VOLUME /data
 WORKDIR /data
-USER orchestrator
+USER 10001
 ENTRYPOINT ["orchestrator"]
 CMD ["poll"]
