@@ -62,7 +62,7 @@ def collect(
     partial.mkdir(parents=True)
     for name, stored in wanted.items():
         still_ours()
-        store.get(stored, partial / name)
+        store.get(stored, partial / name, lambda _: still_ours())
     metric_files = {
         name: path
         for name in _METRIC_FILES
@@ -73,6 +73,7 @@ def collect(
         Artifact("collected", name, stored.uri, stored.size_bytes, sha256_file(partial / name))
         for name, stored in sorted(wanted.items())
     )
+    still_ours()
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return Collected(

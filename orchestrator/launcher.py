@@ -11,9 +11,13 @@ import uuid
 from datetime import timedelta
 
 from orchestrator.clock import Clock
-from orchestrator.errors import Ambiguous, LedgerError, Refused
+from orchestrator.errors import Ambiguous, InputError, LedgerError, RefusalKind, Refused
 from orchestrator.ledger import AttemptFacts, Facts, Lease, Refusal
 from orchestrator.services.base import AttemptKind, Service, TuneRequest
+
+
+class _TooLateError(Exception):
+    """The lease or the deadline would not outlast the call: it was not sent."""
 
 
 def launch(
@@ -30,13 +34,25 @@ def launch(
         kind=AttemptKind.TUNE, ordinal=ordinal, token=token, deadline_at=deadline_at
     )
     request = tune_request(facts, attempt_id)
-    if clock.now() >= deadline_at or not lease.is_held_for(call_timeout_s):
-        lease.record_not_launched(attempt_id, "the pass itself: its lease ended before it sent")
-        raise LedgerError(
-            "the machine was suspended between intent and launch", hint="The next pass launches."
-        )
+
+    def may_send() -> float:
+        left_s = (deadline_at - clock.now()).total_seconds()
+        if not 0 < left_s <= call_timeout_s or not lease.is_held_for(left_s):
+            raise _TooLateError
+        return left_s
+
     try:
-        handle = service.launch(request, token, timeout_s=call_timeout_s)
+        handle = service.launch(request, token, may_send=may_send)
+    except _TooLateError:
+        lease.record_not_launched(attempt_id, "the pass itself: it was too late to send")
+        raise LedgerError(
+            "the machine was suspended, or its clock was set, between intent and launch",
+            hint="The next pass launches.",
+        ) from None
+    except InputError as error:
+        # Raised while the request was built: nothing was sent.
+        refusal = Refusal(RefusalKind.INVALID, str(error), clock.now())
+        lease.record_refusal(attempt_id, refusal)
     except Refused as refused:
         refusal = Refusal(refused.kind, str(refused), clock.now(), refused.retry_after_s)
         lease.record_refusal(attempt_id, refusal)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from orchestrator import collector, launcher, publisher, staging, submission
@@ -15,13 +16,13 @@ from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.connections import Connections
 from orchestrator.digests import sha256_file
 from orchestrator.errors import InputError, LedgerError, OrchestratorError
-from orchestrator.ledger import Artifact, AttemptFacts, Facts, Lease, Ledger, RunFacts, Target
+from orchestrator.ledger import Artifact, Facts, Lease, Ledger, RunFacts, Target
 from orchestrator.planner import Prepared
 from orchestrator.report.card import model_card
 from orchestrator.report.views import RunView, view
-from orchestrator.services.base import AttemptState, Handle, Snapshot
+from orchestrator.services.base import AttemptState, Handle, Service, Snapshot
 from orchestrator.settings import Settings
-from orchestrator.state import Action, Status, status
+from orchestrator.state import GONE, Action, Status, status
 
 #: What a pass found out from the services before it moves runs.
 News = Mapping[Handle, Snapshot]
@@ -35,6 +36,10 @@ class Outcome:
     run_id: str
     status: Status
     error: OrchestratorError | None = None
+    bug: Exception | None = None
+
+
+_ONCE_A_PASS = frozenset({Action.FIND, Action.INSPECT, Action.LAUNCH, Action.COLLECT})
 
 
 class Pipeline:
@@ -69,50 +74,90 @@ class Pipeline:
             error: OrchestratorError | None = None
             try:
                 self._perform_all(run_id, lease, news or {})
-            except LedgerError as problem:
-                error = problem
             except OrchestratorError as problem:
                 error = problem
-                lease.add_event("step_failed", {"message": str(problem)})
+                # A lost lease cannot record its loss; the pass that has it goes on.
+                with contextlib.suppress(LedgerError):
+                    lease.add_event("step_failed", {"message": str(problem)})
             now = self._status(run_id)
             lease.finished = now.action is Action.DONE
             return Outcome(run_id, now, error)
 
     def poll(self, run_ids: Iterable[str] | None = None) -> list[Outcome]:
-        """One pass over the unfinished runs (or those given), one question per service."""
+        """One pass over the unfinished runs (or those given), one question per service.
+
+        What goes wrong with one run, even a bug, does not keep the others from going on.
+        """
         ids = list(run_ids or self._ledger.run_ids(unfinished_only=True))
         news, unreachable = self._ask([self._ledger.facts(run_id) for run_id in ids])
         outcomes: list[Outcome] = []
         for run_id in ids:
             if run_id in unreachable:
-                # Only the runs of that service wait; the others go on.
                 outcomes.append(Outcome(run_id, self._status(run_id), unreachable[run_id]))
-            else:
+                continue
+            try:
                 outcomes.append(self.advance(run_id, news))
+            except Exception as bug:
+                problem = OrchestratorError(f"unexpected {type(bug).__name__}: {bug}")
+                outcomes.append(Outcome(run_id, self._status(run_id), problem, bug))
         return outcomes
 
     def resolve(self, run_id: str, *, handle: str | None, by: str) -> Outcome:
-        """A person's answer to UNCERTAIN: the job's name, or None for "it was not launched"."""
-        facts = self._ledger.facts(run_id)
-        attempt = facts.tune
-        if attempt is None or attempt.handle is not None or attempt.is_over:
-            raise InputError(
-                f"run {run_id} waits for no answer about its launch",
-                hint=f"See: orchestrator show {run_id}",
-            )
+        """A person's answer to UNCERTAIN: the job's name, or None for "it was not launched".
+
+        The service is asked once more: a job that it shows is adopted, whatever was said.
+        """
+        with self._leased(run_id) as lease:
+            # Read under the lease: a poll may have found the job a moment ago.
+            facts = self._ledger.facts(run_id)
+            attempt = facts.tune
+            if attempt is None or attempt.uncertain_at is None or attempt.handle or attempt.is_over:
+                raise InputError(
+                    f"run {run_id} waits for no answer about its launch",
+                    hint=f"See: orchestrator show {run_id}",
+                )
+            service = self._connections.service(facts.run.target)
+            found = service.find(attempt.token)
+            named = Handle(facts.run.target.service, handle) if handle else None
+            if found is not None:
+                self._notify(f"the service shows the job after all: {found.id}")
+                lease.record_handle(attempt.id, found, adopted=True)
+            elif named is None:
+                lease.record_not_launched(attempt.id, by)
+            else:
+                self._check_named(named, service)
+                lease.record_handle(attempt.id, named, adopted=True)
+        return self.advance(run_id)
+
+    def publish_again(self, run_id: str) -> Outcome:
+        """Let a run that was held at publishing try again, from the repo's present state."""
+        with self._leased(run_id) as lease:
+            facts = self._ledger.facts(run_id)
+            if facts.last_since("publish_held", "publish_released") is None:
+                raise InputError(
+                    f"run {run_id} is not held at publishing",
+                    hint=f"See: orchestrator show {run_id}",
+                )
+            lease.add_event("publish_released")
+        return self.advance(run_id)
+
+    def _check_named(self, named: Handle, service: Service) -> None:
+        if named not in service.inspect([named]):
+            raise InputError(f"the service knows no job {named.id}", hint="Check the name.")
+        for other in self._ledger.run_ids():
+            if any(attempt.handle == named for attempt in self._ledger.facts(other).attempts):
+                raise InputError(
+                    f"{named.id} is the job of run {other}", hint="One job belongs to one run."
+                )
+
+    @contextlib.contextmanager
+    def _leased(self, run_id: str) -> Iterator[Lease]:
         with self._ledger.lease(run_id) as lease:
             if lease is None:
                 raise LedgerError(
                     f"another pass works on run {run_id}", hint="Try again in a minute."
                 )
-            if handle is None:
-                lease.record_not_launched(attempt.id, by)
-            else:
-                named = Handle(facts.run.target.service, handle)
-                if named not in self._connections.service(facts.run.target).inspect([named]):
-                    raise InputError(f"the service knows no job {handle}", hint="Check the name.")
-                lease.record_handle(attempt.id, named, adopted=True)
-        return self.advance(run_id)
+            yield lease
 
     def view(self, run_id: str) -> RunView:
         """Everything that is shown of a run."""
@@ -154,14 +199,16 @@ class Pipeline:
 
     def _perform_all(self, run_id: str, lease: Lease, news: News) -> None:
         """Perform actions until one changes nothing, or none is left."""
-        before: Action | None = None
+        asked: set[Action] = set()
         while True:
             facts = self._ledger.facts(run_id)
             action = status(facts, self._clock.now()).action
-            if action in (Action.WAIT, Action.DONE) or action is before:
+            if action in (Action.WAIT, Action.DONE) or action in asked:
                 return
-            # After a launch the service has no news yet, and the same question brings none.
-            before = action if action in (Action.FIND, Action.INSPECT, Action.LAUNCH) else None
+            # The same question brings no news in the same pass, and no pass launches twice or
+            # collects twice.
+            if action in _ONCE_A_PASS:
+                asked.add(action)
             self._perform(action, facts, lease, news)
 
     def _perform(self, action: Action, facts: Facts, lease: Lease, news: News) -> None:
@@ -228,16 +275,16 @@ class Pipeline:
         snapshot = news.get(attempt.handle)
         if snapshot is None or snapshot == attempt.snapshot:
             return
-        if snapshot is _GONE and self._is_young(attempt):
+        if snapshot is _GONE and self._is_recent(attempt.launched_at or attempt.intent_at):
             return  # what was created just now may not be visible yet
         lease.record_snapshot(attempt.id, snapshot)
         if attempt.snapshot is None or attempt.snapshot.state is not snapshot.state:
             self._notify(f"{facts.run.id}: {snapshot.raw_state}")
 
-    def _is_young(self, attempt: AttemptFacts) -> bool:
+    def _is_recent(self, instant: datetime) -> bool:
+        """Whether the service's lists may not show yet what happened then."""
         window = timedelta(seconds=self._settings.visibility_window_s)
-        launched_at = attempt.launched_at or attempt.intent_at
-        return self._clock.now() < launched_at + window
+        return self._clock.now() < instant + window
 
     def _collect(self, facts: Facts, lease: Lease) -> None:
         attempt = facts.tune
@@ -247,8 +294,11 @@ class Pipeline:
         output = self._connections.service(target).outputs(attempt.handle)
         folder = self.run_folder(facts.run.id) / "collected"
         found = collector.collect(
-            self._connections.store(target), output, folder, still_ours=lease.renew
+            self._connections.store(target), output, folder, still_ours=lease.keep
         )
+        ended_at = attempt.snapshot.ended_at if attempt.snapshot else None
+        if found is None and self._is_recent(ended_at or attempt.intent_at):
+            return  # the files may not be listed yet
         if found is None:
             reason = f"the job reports success, but there is no adapter under {output}"
             lease.add_event("nothing_collected", {"reason": reason}, attempt.id)
@@ -272,6 +322,8 @@ class Pipeline:
             allowed_targets=LINEAR_LAYERS,
         )
         folder = self.run_folder(facts.run.id)
+        if self._lost_files(facts, lease, folder / "collected", "collected"):
+            return
         report = check_adapter(folder / "collected", folder / "adapter", expected)
         artifacts = [
             Artifact("adapter", item.path, f"adapter/{item.path}", item.size_bytes, item.sha256)
@@ -286,16 +338,27 @@ class Pipeline:
 
     def _publish(self, facts: Facts, lease: Lease) -> None:
         folder = self.adapter_folder(facts.run.id)
+        # Only what was checked is published: the files may have changed since, or be elsewhere.
+        if self._lost_files(facts, lease, folder, "adapter"):
+            return
         card = model_card(self.view(facts.run.id))
         (folder / publisher.CARD).write_text(card, encoding="utf-8", newline="\n")
         item = publisher.publication(facts, folder)
         publisher.publish(item, self._connections.hub, facts, lease)
         self._notify(f"published to {item.repo}")
 
+    def _lost_files(self, facts: Facts, lease: Lease, folder: Path, kind: str) -> bool:
+        """Whether files of a step are not here as recorded; then they are collected again."""
+        lost = [
+            name
+            for name, artifact in facts.artifacts_of(kind).items()
+            if not (folder / name).is_file() or sha256_file(folder / name) != artifact.sha256
+        ]
+        if lost:
+            lease.add_event("files_lost", {"kind": kind, "files": lost})
+            self._notify(f"{folder} does not hold what was recorded; collecting again")
+        return bool(lost)
+
 
 #: For a job that the service no longer knows.
-_GONE = Snapshot(
-    state=AttemptState.FAILED,
-    raw_state="NOT_FOUND",
-    error="the service no longer knows the job: it was deleted there",
-)
+_GONE = Snapshot(state=AttemptState.UNKNOWN, raw_state=GONE)

@@ -138,6 +138,8 @@ def make_plan(
         raise DataError(name or str(data), checked.report)
     spec = loaded.spec
     ratios = (spec.data.split.train, spec.data.split.validation, spec.data.split.test)
+    if limit is not None and limit >= len(checked.rows):
+        limit = None  # all rows: the same plan as without a limit
     splits = split_rows(checked.rows, seed=spec.seed, ratios=ratios, limit=limit)
     facts = tuple(_split_facts(split) for split in splits)
     if not facts[0].rows:

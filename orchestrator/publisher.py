@@ -15,6 +15,7 @@ from orchestrator.digests import sha256_file
 from orchestrator.errors import Ambiguous, Conflict, LedgerError
 from orchestrator.ledger import Artifact, Facts, Lease
 from orchestrator.publishable import is_publishable
+from orchestrator.report.card import run_tag
 
 if TYPE_CHECKING:
     from orchestrator.stores.hub import HubStore, RemoteFile
@@ -45,7 +46,7 @@ def publication(facts: Facts, folder: Path) -> Publication:
         private=run.plan.spec.publish.private,
         title=f"Publish {run.plan.name}",
         marker=f"orchestrator run {run.id}",
-        tag=f"run-{run.id}",
+        tag=run_tag(run.id),
         files={name: folder / name for name in names},
     )
 
@@ -79,11 +80,12 @@ def publish(item: Publication, hub: HubStore, facts: Facts, lease: Lease) -> Non
 
 def _revision(item: Publication, hub: HubStore, facts: Facts, lease: Lease) -> str:
     """The commit that holds the publication: found, or made now."""
+    # The head is read first: a commit of ours that lands after the search meets a stale parent.
+    head = hub.ensure_repo(item.repo, private=item.private)
     if facts.last("publishing") is not None:
         found = hub.find_commit(item.repo, item.marker)
         if found is not None:
             return found
-    head = hub.ensure_repo(item.repo, private=item.private)
     remote = hub.files(item.repo, head)
     stale = [name for name in remote if name not in item.files and is_publishable(name)]
     if not stale and not _differing(item, remote):

@@ -6,6 +6,7 @@ Nothing here says what is trained: that is the spec's and the catalog's, and in 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,9 @@ class Settings:
             hub_endpoint=_url(env, "HF_ENDPOINT") or HUB,
             hub_token=_hub_token(env),
             visibility_window_s=_seconds(env, "ORCHESTRATOR_VISIBILITY_WINDOW_S", 600.0),
-            call_timeout_s=_seconds(env, "ORCHESTRATOR_CALL_TIMEOUT_S", 60.0, least_s=1.0),
+            call_timeout_s=_seconds(
+                env, "ORCHESTRATOR_CALL_TIMEOUT_S", 60.0, least_s=1.0, most_s=240.0
+            ),
         )
 
     def need_project(self) -> str:
@@ -62,6 +65,11 @@ class Settings:
             raise InputError(
                 "no Google Cloud project is set",
                 hint="Set it: export GOOGLE_CLOUD_PROJECT=your-project",
+            )
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.:-]*", self.project):
+            raise InputError(
+                f"GOOGLE_CLOUD_PROJECT is {self.project!r}, which is not the id of a project",
+                hint="Look for it: gcloud projects list",
             )
         return self.project
 
@@ -86,7 +94,7 @@ def _home(env: Mapping[str, str]) -> Path:
 def _bucket(value: str | None) -> str | None:
     if not value:
         return None
-    if not value.startswith("gs://") or not value.removeprefix("gs://").split("/")[0]:
+    if not re.fullmatch(r"gs://[a-z0-9][a-z0-9._-]*[a-z0-9](/.*)?", value):
         raise InputError(
             f"ORCHESTRATOR_BUCKET is {value!r}, which is not a Cloud Storage location",
             hint="Write it as gs://your-bucket or gs://your-bucket/folder",
@@ -97,13 +105,13 @@ def _bucket(value: str | None) -> str | None:
 def _hub_token(env: Mapping[str, str]) -> str | None:
     """HF_TOKEN, or the token that `hf auth login` left."""
     if env.get("HF_TOKEN", "").strip():
-        return env["HF_TOKEN"].strip()
+        return _plain(env["HF_TOKEN"].strip(), "HF_TOKEN")
     hf_home = env.get("HF_HOME") or str(
         Path(env.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "huggingface"
     )
     file = Path(env.get("HF_TOKEN_PATH") or Path(hf_home) / "token").expanduser()
     try:
-        return file.read_text(encoding="utf-8").strip() or None
+        return _plain(file.read_text(encoding="utf-8").strip(), str(file)) or None
     except OSError:
         return None
     except UnicodeDecodeError:
@@ -125,7 +133,24 @@ def _url(env: Mapping[str, str], name: str) -> str | None:
     return value.rstrip("/")
 
 
-def _seconds(env: Mapping[str, str], name: str, default: float, *, least_s: float = 0.0) -> float:
+def _plain(token: str, source: str) -> str:
+    """A token as it can travel in a header; the message must never show it."""
+    if re.fullmatch(r"[!-~]*", token):
+        return token
+    raise InputError(
+        f"the Hub token in {source} holds characters that no token has",
+        hint="Copy it again, or: hf auth login",
+    )
+
+
+def _seconds(
+    env: Mapping[str, str],
+    name: str,
+    default: float,
+    *,
+    least_s: float = 0.0,
+    most_s: float = 1e9,
+) -> float:
     text = env.get(name)
     if not text:
         return default
@@ -133,10 +158,11 @@ def _seconds(env: Mapping[str, str], name: str, default: float, *, least_s: floa
         value = float(text)
     except ValueError:
         value = -1.0
-    if not least_s <= value < 1e9:
+    if not (least_s <= value <= most_s and value < 1e9):
         least = f" of at least {least_s:g}" if least_s else ""
+        most = f" and at most {most_s:g}" if most_s < 1e9 else ""
         raise InputError(
-            f"{name} is {text!r}, which is not a number of seconds{least}",
+            f"{name} is {text!r}, which is not a number of seconds{least}{most}",
             hint=f"Write a number, or unset it for the default of {default:g}.",
         )
     return value

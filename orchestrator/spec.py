@@ -164,7 +164,14 @@ class LoadedSpec:
                 where=self.place("data"),
                 hint="Add `path:` under `data:`, or give --data FILE.",
             )
-        return self.file.parent / self.spec.data.path
+        file = self.file.parent / self.spec.data.path
+        if not file.exists():
+            raise InputError(
+                f"there is no file {file}",
+                where=self.place("data", "path"),
+                hint="The path is relative to the spec; or give --data FILE.",
+            )
+        return file
 
 
 def load_spec(file: Path, name: str | None = None) -> LoadedSpec:

@@ -11,10 +11,15 @@ from enum import StrEnum
 
 from orchestrator.errors import RefusalKind
 from orchestrator.ledger import AttemptFacts, Facts
-from orchestrator.services.base import AttemptState
+from orchestrator.services.base import AttemptState, Snapshot
 
 #: How long a refusal for quota waits before the next launch, unless the service says longer.
 QUOTA_WAIT = timedelta(minutes=5)
+
+#: A service may ask for any time, even for thousands of years.
+_LONGEST_WAIT_S = 86_400.0
+#: The raw state of a job that the service does not show any more.
+GONE = "NOT_FOUND"
 
 
 class RunState(StrEnum):
@@ -67,9 +72,13 @@ def status(facts: Facts, now: datetime) -> Status:
         return Status(RunState.STAGED, Action.LAUNCH)
     if attempt.handle is None:
         return _unlaunched(facts, attempt, now)
-    snapshot = attempt.snapshot
-    if snapshot is None:
+    if attempt.snapshot is None:
         return Status(RunState.QUEUED, Action.INSPECT)
+    return _reported(facts, attempt, attempt.snapshot)
+
+
+def _reported(facts: Facts, attempt: AttemptFacts, snapshot: Snapshot) -> Status:
+    """What follows from the service's news."""
     match snapshot.state:
         case AttemptState.SUCCEEDED:
             return _succeeded(facts, attempt)
@@ -81,13 +90,15 @@ def status(facts: Facts, now: datetime) -> Status:
             return Status(RunState.CANCELLED, Action.DONE, "the job was cancelled at the service")
         case AttemptState.QUEUED:
             return Status(RunState.QUEUED, Action.INSPECT)
+        case AttemptState.UNKNOWN if snapshot.raw_state == GONE:
+            # It may come back, and may have been paid for: a person decides, and polls go on.
+            reason = "the service does not show the job any more"
+            return Status(RunState.HELD, Action.INSPECT, reason)
+        case AttemptState.UNKNOWN:
+            reason = f"the service reports {snapshot.raw_state}, which is not known here"
+            return Status(RunState.RUNNING, Action.INSPECT, reason)
         case _:
-            return Status(RunState.RUNNING, Action.INSPECT, _unknown(snapshot.raw_state, attempt))
-
-
-def _unknown(raw_state: str, attempt: AttemptFacts) -> str:
-    unknown = attempt.snapshot is not None and attempt.snapshot.state is AttemptState.UNKNOWN
-    return f"the service reports {raw_state}, which is not known here" if unknown else ""
+            return Status(RunState.RUNNING, Action.INSPECT)
 
 
 def _unlaunched(facts: Facts, attempt: AttemptFacts, now: datetime) -> Status:
@@ -96,7 +107,8 @@ def _unlaunched(facts: Facts, attempt: AttemptFacts, now: datetime) -> Status:
     if refusal is not None:
         if refusal.kind is not RefusalKind.QUOTA:
             return Status(RunState.FAILED, Action.DONE, f"refused: {refusal.message}")
-        wait = max(QUOTA_WAIT, timedelta(seconds=refusal.retry_after_s or 0))
+        asked = timedelta(seconds=min(refusal.retry_after_s or 0, _LONGEST_WAIT_S))
+        wait = max(QUOTA_WAIT, asked)
         reason = f"quota: {refusal.message}"
         action = Action.LAUNCH if now >= refusal.at + wait else Action.WAIT
         return Status(RunState.STAGED, action, reason)
@@ -105,7 +117,9 @@ def _unlaunched(facts: Facts, attempt: AttemptFacts, now: datetime) -> Status:
             RunState.STAGED, Action.LAUNCH, f"not launched, says {attempt.not_launched_by}"
         )
     if attempt.uncertain_at is not None:
-        if facts.run.plan.spec.on_uncertain == "relaunch":
+        uncertain = sum(item.uncertain_at is not None for item in facts.attempts)
+        spec = facts.run.plan.spec
+        if spec.on_uncertain == "relaunch" and uncertain <= spec.max_attempts:
             return Status(RunState.SUBMITTING, Action.LAUNCH, "not found; the spec says relaunch")
         reason = (
             "nobody can tell whether the job was created; look at the service for the label "
@@ -128,13 +142,13 @@ def _failed(facts: Facts, attempt: AttemptFacts, error: str) -> Status:
 
 def _succeeded(facts: Facts, attempt: AttemptFacts) -> Status:
     """The service has finished: collect, check, publish."""
-    collected = facts.last("collected")
+    collected = facts.last_since("collected", "files_lost")
     if collected is None or collected.attempt_id != attempt.id:
         missing = facts.last("nothing_collected")
         if missing is not None and missing.attempt_id == attempt.id:
             return Status(RunState.FAILED, Action.DONE, str(missing.data["reason"]))
         return Status(RunState.RUNNING, Action.COLLECT, "finished at the service")
-    checked = facts.last("adapter_checked")
+    checked = facts.last_since("adapter_checked", "collected")
     if checked is None or checked.attempt_id != attempt.id:
         return Status(RunState.COLLECTED, Action.CHECK_ADAPTER)
     problems = checked.data["problems"]
@@ -142,7 +156,7 @@ def _succeeded(facts: Facts, attempt: AttemptFacts) -> Status:
         return Status(RunState.FAILED, Action.DONE, f"adapter refused: {'; '.join(problems)}")
     if facts.run.target.repo is None:
         return Status(RunState.COLLECTED, Action.DONE, "the spec does not ask for publishing")
-    held = facts.last("publish_held")
+    held = facts.last_since("publish_held", "publish_released")
     if held is not None:
         return Status(RunState.HELD, Action.DONE, str(held.data["reason"]))
     return Status(RunState.COLLECTED, Action.PUBLISH)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from orchestrator.connections import Connections
 from orchestrator.dataset.splits import write_splits
+from orchestrator.digests import sha256_file
 from orchestrator.errors import InputError
 from orchestrator.ledger import Ledger, RunFacts, Target
 from orchestrator.planner import Prepared
@@ -58,8 +59,9 @@ def _target(prepared: Prepared, settings: Settings, connections: Connections) ->
 def _write_data(prepared: Prepared, parent: Path) -> Path:
     """The splits as files under the plan's digest, written whole or not at all."""
     folder = parent / prepared.plan.digest
-    if folder.is_dir():
+    if _is_whole(prepared, folder):
         return folder
+    shutil.rmtree(folder, ignore_errors=True)
     parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=parent))
     try:
@@ -67,9 +69,18 @@ def _write_data(prepared: Prepared, parent: Path) -> Path:
         partial.rename(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        if not folder.is_dir():  # another process may have been first
+        if not _is_whole(prepared, folder):  # another process may have been first
             raise InputError(
                 f"cannot write {folder}: {error.strerror}",
                 hint="Make room, or set ORCHESTRATOR_HOME to a folder that you may write.",
             ) from error
     return folder
+
+
+def _is_whole(prepared: Prepared, folder: Path) -> bool:
+    """Whether the folder holds the plan's splits, byte for byte."""
+    return all(
+        (file := folder / f"{split.name}.jsonl").is_file() and sha256_file(file) == split.sha256
+        for split in prepared.plan.splits
+        if split.rows
+    )

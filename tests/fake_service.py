@@ -10,6 +10,7 @@ from orchestrator.services.base import (
     AttemptState,
     Handle,
     Logs,
+    MaySend,
     Snapshot,
     TuneRequest,
 )
@@ -30,7 +31,8 @@ class FakeService:
         self.lose_answer = False
         self.unreachable = False
 
-    def launch(self, attempt: TuneRequest, token: str, *, timeout_s: float) -> Handle:
+    def launch(self, attempt: TuneRequest, token: str, *, may_send: MaySend) -> Handle:
+        may_send()
         error, self.refuse_with = self.refuse_with, None
         if error is not None:
             raise error

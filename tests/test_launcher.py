@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Ambiguous, LedgerError, RefusalKind, Refused
+from orchestrator.errors import Ambiguous, InputError, LedgerError, RefusalKind, Refused
 from orchestrator.launcher import find_again, launch
 from orchestrator.ledger import Artifact, Facts, Lease, Ledger, Target
+from orchestrator.services.base import Handle, MaySend, TuneRequest
 from orchestrator.state import Action, RunState, Status, status
 from tests.fake_service import FakeService
 from tests.manual_clock import ManualClock
@@ -169,6 +171,58 @@ def test_a_refusal_for_quota_is_launched_again_later_as_a_new_attempt(bench: Ben
     first, second = bench.facts.attempts
     assert first.token != second.token
     assert list(bench.service.jobs) == [second.token]
+
+
+def test_a_clock_that_goes_back_does_not_make_an_old_attempt_the_newest(bench: Bench) -> None:
+    bench.service.refuse_with = Refused("full", kind=RefusalKind.QUOTA)
+    bench.launch()
+    bench.clock.set(bench.clock.now() - timedelta(hours=3))
+    bench.launch()
+    attempt = bench.facts.tune
+    assert attempt is not None
+    assert attempt.ordinal == 2
+    assert bench.status().action is Action.INSPECT
+
+
+def test_a_service_may_ask_to_wait_for_thousands_of_years(bench: Bench) -> None:
+    bench.service.refuse_with = Refused("full", kind=RefusalKind.QUOTA, retry_after_s=3.1e11)
+    bench.launch()
+    assert bench.status().action is Action.WAIT
+    bench.clock.advance(86_400)
+    assert bench.status().action is Action.LAUNCH
+
+
+def test_relaunching_has_an_end(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, on_uncertain="relaunch")
+    for _ in range(2):
+        assert bench.status().action is Action.LAUNCH
+        bench.service.lose_answer = True
+        bench.launch()
+        bench.service.hidden = set(bench.service.jobs.values())
+        bench.clock.advance(CALL_TIMEOUT_S + WINDOW_S)
+        bench.find_again()
+    assert bench.status().state is RunState.UNCERTAIN
+    assert bench.status().action is Action.DONE
+
+
+def test_a_request_that_cannot_be_built_is_an_answer_and_not_uncertain(bench: Bench) -> None:
+    bench.service.refuse_with = InputError("not a label")
+    bench.launch()
+    assert bench.status().state is RunState.FAILED
+    assert "not a label" in bench.status().reason
+
+
+def test_a_machine_that_sleeps_while_the_service_gets_ready_does_not_send(bench: Bench) -> None:
+    send = bench.service.launch
+
+    def sleep_first(attempt: TuneRequest, token: str, *, may_send: MaySend) -> Handle:
+        bench.clock.advance(7200)
+        return send(attempt, token, may_send=may_send)
+
+    bench.service.launch = sleep_first  # type: ignore[method-assign]
+    with pytest.raises(LedgerError, match="suspended"):
+        bench.launch()
+    assert bench.service.jobs == {}
 
 
 def test_a_pass_that_slept_between_intent_and_launch_does_not_send(bench: Bench) -> None:

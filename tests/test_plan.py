@@ -199,5 +199,10 @@ def test_changing_the_entry_of_another_model_does_not_change_the_digest(tmp_path
 
 
 def test_another_limit_is_another_plan(tmp_path: Path) -> None:
-    digests = {plan(tmp_path, limit=limit).plan.digest for limit in (None, 10, 20, 40)}
+    digests = {plan(tmp_path, limit=limit).plan.digest for limit in (None, 10, 20, 39)}
     assert len(digests) == 4
+
+
+def test_a_limit_that_takes_every_row_is_no_other_plan(tmp_path: Path) -> None:
+    digests = {plan(tmp_path, limit=limit).plan.digest for limit in (None, 40, 100_000)}
+    assert len(digests) == 1

@@ -110,8 +110,21 @@ def test_a_missing_project_and_bucket_say_how_to_set_them(tmp_path: Path) -> Non
         settings(tmp_path).need_bucket()
     assert "export GOOGLE_CLOUD_PROJECT=" in project.value.hint
     assert "export ORCHESTRATOR_BUCKET=gs://" in bucket.value.hint
-    both = settings(tmp_path, GOOGLE_CLOUD_PROJECT="p", ORCHESTRATOR_BUCKET="gs://b")
-    assert (both.need_project(), both.need_bucket()) == ("p", "gs://b")
+    both = settings(tmp_path, GOOGLE_CLOUD_PROJECT="p", ORCHESTRATOR_BUCKET="gs://bu")
+    assert (both.need_project(), both.need_bucket()) == ("p", "gs://bu")
+
+
+def test_a_project_that_is_none_is_named_before_it_is_used(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not the id of a project"):
+        settings(tmp_path, GOOGLE_CLOUD_PROJECT="a b/c").need_project()
+
+
+def test_a_token_that_cannot_travel_is_refused_and_never_shown(tmp_path: Path) -> None:
+    for token in ("hf_sec\nret", "hf_sécret"):
+        with pytest.raises(InputError, match="HF_TOKEN") as caught:
+            settings(tmp_path, HF_TOKEN=token)
+        assert "ret" not in str(caught.value).replace("Copy it", "")
+        assert "hf auth login" in caught.value.hint
 
 
 def test_a_home_below_the_users_own_is_expanded(tmp_path: Path) -> None:

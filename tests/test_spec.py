@@ -244,6 +244,11 @@ def test_the_path_of_the_data_is_relative_to_the_spec_and_an_override_is_not(
     tmp_path: Path,
 ) -> None:
     loaded = load(tmp_path, BASE + "data: {path: rows.jsonl}\n")
+    with pytest.raises(InputError, match="there is no file") as caught:
+        loaded.data_file()
+    assert caught.value.where is not None
+    assert caught.value.where.line == loaded.place("data", "path").line
+    (tmp_path / "rows.jsonl").touch()
     assert loaded.data_file() == tmp_path / "rows.jsonl"
     assert loaded.data_file(Path("other.jsonl")) == Path("other.jsonl")
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import errno
 import importlib
-import os
 import sys
-import traceback
 
 import click
 
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
 
-_MACHINE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS)
+_MACHINE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 _COMMANDS = {
     "check": "Check a spec and its rows, offline.",
@@ -24,7 +22,7 @@ _COMMANDS = {
     "submit": "Stage the rows and launch the tuning job, at most once.",
     "poll": "Ask the services for news and move every unfinished run on.",
     "show": "Show everything that is known of a run.",
-    "resolve": "Tell the ledger whether the job of an UNCERTAIN run was created.",
+    "resolve": "Answer what an UNCERTAIN or HELD run waits for.",
     "rehearse": "Run a spec end to end on this machine, on a sandbox of its own.",
     "sandbox": "Cloud Storage, Vertex tuning and the Hub as local servers.",
 }
@@ -133,27 +131,7 @@ def _machine(error: OSError) -> int:
 
 
 def _bug(error: BaseException) -> int:
-    """Write the traceback where it can be found, and say so in one line."""
-    text = "".join(traceback.format_exception(error))
-    last = traceback.format_exception_only(error)[-1].strip()
-    click.echo(
-        f"error: this is a bug of orchestrator: {last}\n  Details: {_write_log(text)}", err=True
-    )
+    from orchestrator.cli.bugs import report_bug
+
+    click.echo(report_bug(error), err=True)
     return 3
-
-
-def _write_log(text: str) -> str:
-    """Keep a text under the home folder, or with other temporary files; gives the file."""
-    import tempfile
-
-    try:
-        from orchestrator.settings import Settings
-
-        folder = Settings.from_env().home / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix="bug-", suffix=".log", dir=folder)
-    except (OrchestratorError, OSError):
-        descriptor, name = tempfile.mkstemp(prefix="orchestrator-bug-", suffix=".log")
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as log:
-        log.write(text)
-    return name

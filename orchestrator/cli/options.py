@@ -28,7 +28,7 @@ def data_option(function: F) -> F:
 def limit_option(function: F) -> F:
     """--limit N."""
     text = "Take only the first N rows of the seeded shuffle, before they are split."
-    return click.option("--limit", type=click.IntRange(min=1), metavar="N", help=text)(function)
+    return click.option("--limit", type=click.IntRange(1, 10**9), metavar="N", help=text)(function)
 
 
 def json_option(function: F) -> F:

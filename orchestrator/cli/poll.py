@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli.bugs import report_bug
 from orchestrator.cli.options import json_option
-from orchestrator.cli.printing import print_json, print_table
+from orchestrator.cli.printing import note, print_json, print_table
 from orchestrator.cli.session import open_pipeline, tell
 from orchestrator.cli.watch import interval_option, watch
 from orchestrator.errors import InputError
@@ -40,6 +41,8 @@ def command(
             return watch(pipeline, ids, interval_s) if ids else 0
         outcomes = pipeline.poll(ids) if ids else []
     for outcome in outcomes:
+        if outcome.bug is not None:
+            note(report_bug(outcome.bug))
         if outcome.error is not None:
             tell(outcome)
     if as_json:
@@ -59,6 +62,8 @@ def command(
         print_table(("run", "state", "why"), rows)
     else:
         click.echo("no unfinished runs")
+    if any(outcome.bug is not None for outcome in outcomes):
+        return 3
     return 1 if any(outcome.status.state in failing for outcome in outcomes) else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -90,4 +91,4 @@ def _print(result: dict[str, object]) -> None:
     jobs = result["service_jobs"]
     count = len(jobs) if isinstance(jobs, list) else 0
     click.echo(f"\n{count} tuning job at the service. Look again:")
-    click.echo(f"  orchestrator sandbox up --dir {result['folder']}")
+    click.echo(f"  orchestrator sandbox up --dir {shlex.quote(str(result['folder']))}")

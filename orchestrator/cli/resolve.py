@@ -12,14 +12,20 @@ from orchestrator.errors import InputError
 @click.argument("run")
 @click.option("--launched", metavar="JOB", help="The job exists; its full name at the service.")
 @click.option("--not-launched", is_flag=True, help="There is no such job: it may be launched.")
-def command(run: str, launched: str | None, not_launched: bool) -> int:
-    """Tell the ledger whether the job of an UNCERTAIN run was created.
+@click.option("--publish", is_flag=True, help="Try again to publish a run that was held there.")
+def command(run: str, launched: str | None, not_launched: bool, publish: bool) -> int:
+    """Answer what a run waits for: whether its job was created, or that it may be published.
 
-    Look at the service's console for a job with the label that `orchestrator show RUN` prints.
+    For an UNCERTAIN run, look at the service's console for a job with the label that
+    `orchestrator show RUN` prints. The service is asked once more before a job is launched.
     """
-    if bool(launched) == not_launched:
-        raise InputError("give either --launched JOB or --not-launched")
+    if sum((bool(launched), not_launched, publish)) != 1:
+        raise InputError("give one of --launched JOB, --not-launched and --publish")
     with open_pipeline() as (pipeline, ledger):
-        outcome = pipeline.resolve(ledger.resolve_id(run), handle=launched, by="a person")
+        run_id = ledger.resolve_id(run)
+        if publish:
+            outcome = pipeline.publish_again(run_id)
+        else:
+            outcome = pipeline.resolve(run_id, handle=launched, by="a person")
         tell(outcome)
     return outcome.error.exit_code if outcome.error else 0

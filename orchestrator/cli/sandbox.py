@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import signal
 import threading
 from pathlib import Path
@@ -65,10 +66,10 @@ def up(
         signal.signal(wanted, lambda *_: stop.set())
     with sandbox:
         for name, value in sandbox.environment().items():
-            click.echo(f"export {name}={value}")
+            click.echo(f"export {name}={shlex.quote(value)}")
         # A kept rehearsal has its ledger beside the servers' state.
         if (folder / "home").is_dir():
-            click.echo(f"export ORCHESTRATOR_HOME={folder / 'home'}")
+            click.echo(f"export ORCHESTRATOR_HOME={shlex.quote(str(folder / 'home'))}")
         click.echo("ready")
         note(f"the sandbox in {folder} is being served; stop it with Ctrl-C")
         stop.wait()

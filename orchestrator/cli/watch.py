@@ -21,7 +21,7 @@ def interval_option(function: F) -> F:
     return click.option(
         "--interval",
         "interval_s",
-        type=click.FloatRange(min=0.1),
+        type=click.FloatRange(0.1, 86_400.0),
         default=30.0,
         show_default=True,
         metavar="SECONDS",

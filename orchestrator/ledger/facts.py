@@ -125,11 +125,20 @@ class Facts:
         """The newest event of a kind."""
         return next((event for event in reversed(self.events) if event.kind == kind), None)
 
+    def last_since(self, kind: str, start: str) -> Event | None:
+        """The newest event of a kind, unless a `start` event came after it."""
+        for event in reversed(self.events):
+            if event.kind == start:
+                return None
+            if event.kind == kind:
+                return event
+        return None
+
     @property
     def tune(self) -> AttemptFacts | None:
-        """The newest tuning attempt."""
+        """The newest tuning attempt: by number, for clocks may go back."""
         tunes = [attempt for attempt in self.attempts if attempt.kind is AttemptKind.TUNE]
-        return tunes[-1] if tunes else None
+        return max(tunes, key=lambda attempt: attempt.ordinal, default=None)
 
     def artifacts_of(self, kind: str) -> dict[str, Artifact]:
         """The artifacts of a step, by name."""

@@ -118,7 +118,7 @@ class Ledger:
                 table.name: connection.execute(
                     sa.select(table).where(table.c.run_id == run_id).order_by(table.c[order])
                 ).all()
-                for table, order in ((attempts, "intent_at"), (events, "id"), (artifacts, "id"))
+                for table, order in ((attempts, "ordinal"), (events, "id"), (artifacts, "id"))
             }
         return Facts(
             run=run_from_row(run),

@@ -20,6 +20,11 @@ _SHOWN_METRICS = (
 )
 
 
+def run_tag(run_id: str) -> str:
+    """The tag under which a run is published."""
+    return f"run-{run_id}"
+
+
 def model_card(view: RunView) -> str:
     """README.md of the published repo."""
     return "\n".join(
@@ -137,23 +142,27 @@ def _evaluation() -> list[str]:
 def _loading(view: RunView) -> list[str]:
     plan = view.facts.run.plan
     repo = view.facts.run.target.repo or ""
+    tag = run_tag(view.facts.run.id)
     if view.adapter and view.adapter["kind"] == "adapter":
         code = [
             "from peft import PeftModel",
             "from transformers import AutoModelForCausalLM, AutoTokenizer",
             "",
             f'base = AutoModelForCausalLM.from_pretrained("{plan.model.hub_id}")',
-            f'model = PeftModel.from_pretrained(base, "{repo}")',
+            f'model = PeftModel.from_pretrained(base, "{repo}", revision="{tag}")',
             f'tokenizer = AutoTokenizer.from_pretrained("{plan.model.hub_id}")',
         ]
     else:
         code = [
             "from transformers import AutoModelForCausalLM, AutoTokenizer",
             "",
-            f'model = AutoModelForCausalLM.from_pretrained("{repo}")',
-            f'tokenizer = AutoTokenizer.from_pretrained("{repo}")',
+            f'model = AutoModelForCausalLM.from_pretrained("{repo}", revision="{tag}")',
+            f'tokenizer = AutoTokenizer.from_pretrained("{repo}", revision="{tag}")',
         ]
-    return ["## Loading", "", "```python", *code, "```", ""]
+    words = ["A private repo and a gated base model need a token (`hf auth login`).", ""]
+    if view.stand_in:
+        words = ["The weights of a rehearsal fit its stand-in only; real ones load so:", ""]
+    return ["## Loading", "", *words, "```python", *code, "```", ""]
 
 
 def _provenance(view: RunView) -> list[str]:

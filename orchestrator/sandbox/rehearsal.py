@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.connections import Connections
 from orchestrator.errors import InputError
@@ -20,6 +22,8 @@ from orchestrator.sandbox.standins.base import StandInOptions
 from orchestrator.state import Action
 
 _POLL_INTERVAL_S = 0.2
+#: The result, written at the end into the rehearsal's folder.
+_FINISHED = "rehearsal.json"
 #: Rehearsals without a folder of their own that are kept; older ones are removed.
 KEPT = 5
 
@@ -89,7 +93,7 @@ def rehearse(
                 outcome = pipeline.poll([run.id])[0]
             # The face is asked, not the ledger: it is the one who would send the bill.
             jobs = tuple(job.name for job in sandbox.vertex.jobs())
-            return Rehearsal(
+            result = Rehearsal(
                 outcome=outcome,
                 view=pipeline.view(run.id),
                 folder=folder,
@@ -100,6 +104,8 @@ def rehearse(
                 stand_in_folder=getattr(sandbox.stand_in, "base_dir", None),
                 seconds=clock.elapsed_s() - started_s,
             )
+            (folder / _FINISHED).write_bytes(orjson.dumps(result.to_json()))
+            return result
         finally:
             ledger.close()
 
@@ -108,7 +114,9 @@ def new_folder(home: Path, name: str, clock: Clock = SYSTEM_CLOCK) -> Path:
     """A folder for a rehearsal that the user gave none for; old ones of the kind are removed."""
     parent = home / "rehearsals"
     if parent.is_dir():
-        for old in sorted(parent.iterdir())[: -(KEPT - 1)]:
+        # Only what a rehearsal has finished with: another one may be running beside this one.
+        finished = [old for old in sorted(parent.iterdir()) if (old / _FINISHED).is_file()]
+        for old in finished[: -(KEPT - 1)]:
             shutil.rmtree(old, ignore_errors=True)
     return parent / f"{clock.now():%Y%m%dT%H%M%S%f}-{name}"
 

@@ -58,6 +58,8 @@ class Sandbox(Served):
     ) -> None:
         self.folder = folder
         self.options = load_options(folder) if options is None else options
+        # Described first: a folder that a later error leaves behind can still be served.
+        _save(folder, self.options)
         self.stand_in = _stand_in(self.options.stand_in, folder / "stand-ins")
         self.disk = ObjectDisk(folder / "storage", clock)
         self.disk.create_bucket(BUCKET)
@@ -74,7 +76,6 @@ class Sandbox(Served):
         )
         self._storage = AppServer(self.storage_app, storage_port)
         self._hub = AppServer(self.hub_app, hub_port)
-        _save(folder, self.options)
 
     def settings(self, home: Path) -> Settings:
         """Settings that lead every client to this sandbox."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +15,10 @@ from typing import Any, Protocol
 TOKEN_LABEL = "orchestrator-token"  # noqa: S105 (the name of a label, not a secret)
 #: Label that names the run, for people who look at the service's own console.
 RUN_LABEL = "orchestrator-run"
+
+
+#: Whether a request may be sent now: the seconds that it may take, or an exception.
+MaySend = Callable[[], float]
 
 
 class AttemptKind(StrEnum):
@@ -125,9 +129,11 @@ class Service(Protocol):
     name: str
     kinds: frozenset[AttemptKind]
 
-    def launch(self, attempt: TuneRequest, token: str, *, timeout_s: float) -> Handle:
+    def launch(self, attempt: TuneRequest, token: str, *, may_send: MaySend) -> Handle:
         """Create the job, labelled with `token`, and return promptly.
 
+        `may_send` is asked directly before the request is sent, when all else is ready. It gives
+        the seconds that the call may take, or raises: then nothing was sent.
         `Ambiguous` means that the job may exist: only `find(token)` may follow, no second launch.
         """
         ...

@@ -18,6 +18,7 @@ from orchestrator.services.base import (
     AttemptKind,
     Handle,
     Logs,
+    MaySend,
     Snapshot,
     TuneRequest,
 )
@@ -55,10 +56,11 @@ class VertexService:
         self._clients = VertexClients(endpoint)
         self._clock = clock
 
-    def launch(self, attempt: TuneRequest, token: str, *, timeout_s: float) -> Handle:
-        """Create the job with one request, never repeated, of at most `timeout_s`."""
+    def launch(self, attempt: TuneRequest, token: str, *, may_send: MaySend) -> Handle:
+        """Create the job with one request, never repeated."""
         job = to_job(attempt, token)
         client = self._clients.of(self._location)
+        timeout_s = may_send()
         with google_errors(f"create the tuning job in {self._parent}"):
             created = client.create_tuning_job(
                 parent=self._parent, tuning_job=job, timeout=timeout_s, retry=None

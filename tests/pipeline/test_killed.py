@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.errors import InputError
 from orchestrator.services.vertex import VertexService
 from orchestrator.state import RunState
 from tests.pipeline.bench import Bench
@@ -127,6 +128,25 @@ def test_a_person_names_the_job_of_an_uncertain_run(
     bench.pipeline().resolve(run, handle=job.name, by="a person")
     assert bench.finish(run).status.state is RunState.PUBLISHED
     assert len(bench.sandbox.vertex.jobs()) == 1
+
+
+def test_a_job_that_shows_up_late_is_adopted_although_a_person_said_it_was_not_launched(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submit_and_die(bench, AFTER_CREATE)
+    with monkeypatch.context() as patched:
+        patched.setattr(VertexService, "find", lambda self, token: None)  # noqa: ARG005
+        pass_the_window(bench, run)
+        bench.pipeline().poll()
+    bench.pipeline().resolve(run, handle=None, by="a person")
+    assert bench.finish(run).status.state is RunState.PUBLISHED
+    assert len(bench.sandbox.vertex.jobs()) == 1
+
+
+def test_a_person_cannot_answer_before_the_question_is_asked(bench: Bench) -> None:
+    run = submit_and_die(bench, AFTER_CREATE)
+    with pytest.raises(InputError, match="waits for no answer"):
+        bench.pipeline().resolve(run, handle=None, by="a person")
 
 
 def submit_and_train(bench: Bench) -> str:

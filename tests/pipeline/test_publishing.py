@@ -73,6 +73,10 @@ def test_a_repo_that_changes_meanwhile_holds_the_run(
     monkeypatch.setattr(HubStore, "commit", overtake)
     assert bench.pipeline().poll([trained])[0].status.state is RunState.HELD
     assert TITLE not in commits(bench, trained)
+    monkeypatch.undo()
+    assert bench.pipeline().poll() == []
+    assert bench.pipeline().publish_again(trained).status.state is RunState.PUBLISHED
+    assert commits(bench, trained).count(TITLE) == 1
 
 
 def test_bytes_that_the_hub_serves_differently_hold_the_run(

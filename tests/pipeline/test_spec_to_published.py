@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.digests import sha256_file
-from orchestrator.errors import NotFound, OrchestratorError
+from orchestrator.errors import Ambiguous, NotFound, OrchestratorError
+from orchestrator.ledger import Facts, Lease
+from orchestrator.pipeline import Pipeline
 from orchestrator.services.base import AttemptState, Snapshot
 from orchestrator.services.vertex import VertexService
 from orchestrator.state import RunState
@@ -144,16 +146,80 @@ def test_rows_changed_after_the_submission_are_noticed(bench: Bench) -> None:
     assert bench.sandbox.vertex.jobs() == []
 
 
-def test_a_job_that_was_deleted_at_the_service_fails_the_run_but_not_while_it_may_be_lagging(
+def test_a_job_that_the_service_shows_no_more_holds_the_run_until_it_comes_back(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = bench.submit()
-    monkeypatch.setattr(VertexService, "inspect", lambda self, handles: {})  # noqa: ARG005
-    assert bench.pipeline().poll([run])[0].status.state is RunState.QUEUED
-    bench.clock.advance(bench.settings.visibility_window_s)
-    outcome = bench.pipeline().poll([run])[0]
-    assert outcome.status.state is RunState.FAILED
-    assert "no longer knows the job" in outcome.status.reason
+    with monkeypatch.context() as patched:
+        patched.setattr(VertexService, "inspect", lambda self, handles: {})  # noqa: ARG005
+        assert bench.pipeline().poll()[0].status.state is RunState.QUEUED
+        bench.clock.advance(bench.settings.visibility_window_s)
+        outcome = bench.pipeline().poll()[0]
+        assert outcome.status.state is RunState.HELD
+        assert "does not show the job" in outcome.status.reason
+    assert bench.finish(run).status.state is RunState.PUBLISHED
+    assert len(bench.sandbox.vertex.jobs()) == 1
+
+
+def test_weights_changed_after_their_check_are_collected_again_and_never_published(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = bench.submit()
+    attempt = bench.facts(run).tune
+    assert attempt is not None
+    assert attempt.handle is not None
+    bench.sandbox.vertex.wait_until_ended(attempt.handle.id)
+
+    def fail(*_: object, **__: object) -> str:
+        raise Ambiguous("no route to the Hub")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("orchestrator.stores.hub.HubStore.commit", fail)
+        bench.pipeline().poll()
+    weights = bench.pipeline().adapter_folder(run) / "adapter_model.safetensors"
+    whole = sha256_file(weights)
+    content = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(content[: len(content) // 2])
+    bench.pipeline().poll()
+    assert bench.pipeline().poll([run])[0].status.state is RunState.PUBLISHED
+    assert bench.facts(run).artifacts_of("published")[weights.name].sha256 == whole
+    assert bench.facts(run).last("files_lost") is not None
+
+
+def test_a_bug_in_one_run_does_not_keep_the_others_from_going_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bench.submit()
+    pipeline = bench.pipeline()
+    second, _ = pipeline.submit(router_plan(bench.folder, rows=24), again=False)
+    pipeline.advance(second.id)
+    collect = Pipeline._collect
+
+    def fail_first(self: Pipeline, facts: Facts, lease: Lease) -> None:
+        if facts.run.id == first:
+            raise ZeroDivisionError("a bug")
+        collect(self, facts, lease)
+
+    monkeypatch.setattr(Pipeline, "_collect", fail_first)
+    for run in (first, second.id):
+        attempt = bench.facts(run).tune
+        assert attempt is not None
+        assert attempt.handle is not None
+        bench.sandbox.vertex.wait_until_ended(attempt.handle.id)
+    outcomes = {outcome.run_id: outcome for outcome in bench.pipeline().poll()}
+    assert isinstance(outcomes[first].bug, ZeroDivisionError)
+    assert outcomes[second.id].status.state is RunState.PUBLISHED
+
+
+def test_data_that_was_lost_is_written_again_by_the_next_submission(bench: Bench) -> None:
+    pipeline = bench.pipeline()
+    run, _ = pipeline.submit(router_plan(bench.folder), again=False)
+    Path(run.data_folder, "train.jsonl").write_text("")
+    second, _ = pipeline.submit(router_plan(bench.folder), again=True)
+    outcome = pipeline.advance(second.id)
+    assert outcome.error is None
+    assert len(bench.sandbox.vertex.jobs()) == 1
 
 
 def test_a_failed_training_is_tried_again_only_as_often_as_the_spec_says(

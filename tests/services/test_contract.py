@@ -23,7 +23,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
 
 def launch(bench: Bench, token: str = TOKEN, run_id: str = "run-1") -> Handle:
-    return bench.service.launch(bench.request(run_id=run_id), token, timeout_s=TIMEOUT_S)
+    return bench.service.launch(bench.request(run_id=run_id), token, may_send=lambda: TIMEOUT_S)
 
 
 def state_of(bench: Bench, handle: Handle) -> AttemptState:
@@ -56,7 +56,7 @@ def test_a_service_names_itself_and_the_kinds_it_runs(bench: Bench) -> None:
 def test_a_kind_that_the_service_does_not_run_is_refused_without_a_request(bench: Bench) -> None:
     for kind in set(AttemptKind) - bench.service.kinds:
         with pytest.raises(InputError, match=kind.value):
-            bench.service.launch(bench.request(kind=kind), TOKEN, timeout_s=TIMEOUT_S)
+            bench.service.launch(bench.request(kind=kind), TOKEN, may_send=lambda: TIMEOUT_S)
     assert bench.launch_calls() == 0
 
 
@@ -163,7 +163,7 @@ def test_a_handle_survives_json_and_still_names_the_job(bench: Bench) -> None:
 
 def test_a_refused_launch_is_unambiguous_and_leaves_no_job(bench: Bench) -> None:
     with pytest.raises(Refused) as refusal:
-        bench.service.launch(bench.refused_request(), TOKEN, timeout_s=TIMEOUT_S)
+        bench.service.launch(bench.refused_request(), TOKEN, may_send=lambda: TIMEOUT_S)
 
     assert refusal.value.kind is RefusalKind.INVALID
     assert bench.job_count() == 0
@@ -197,7 +197,7 @@ def test_a_launch_that_never_arrived_is_ambiguous_too_and_is_not_repeated(bench:
 def test_a_launch_without_an_answer_ends_at_its_deadline_and_is_ambiguous(bench: Bench) -> None:
     bench.stall_next_launch()
     with pytest.raises(Ambiguous):
-        bench.service.launch(bench.request(), TOKEN, timeout_s=0.5)
+        bench.service.launch(bench.request(), TOKEN, may_send=lambda: 0.5)
     assert bench.service.find(TOKEN) is not None
 
 

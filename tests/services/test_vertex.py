@@ -49,7 +49,7 @@ def bench(tmp_path: Path) -> Iterator[VertexBench]:
 
 
 def launch(bench: VertexBench, launch_token: str = TOKEN, **changes: Any) -> Handle:
-    return bench.service.launch(request(**changes), launch_token, timeout_s=TIMEOUT_S)
+    return bench.service.launch(request(**changes), launch_token, may_send=lambda: TIMEOUT_S)
 
 
 def verdict(error: Exception | None) -> str:
@@ -255,8 +255,8 @@ def test_jobs_of_other_locations_are_inspected_with_one_list_each(bench: VertexB
     elsewhere = VertexService(PROJECT, "global", bench.face.endpoint, bench.clock)
     handles = [
         launch(bench),
-        elsewhere.launch(request(), "token-2", timeout_s=TIMEOUT_S),
-        elsewhere.launch(request(), "token-3", timeout_s=TIMEOUT_S),
+        elsewhere.launch(request(), "token-2", may_send=lambda: TIMEOUT_S),
+        elsewhere.launch(request(), "token-3", may_send=lambda: TIMEOUT_S),
     ]
     elsewhere.close()
 
@@ -455,7 +455,7 @@ def test_a_cancel_that_is_refused_for_a_running_job_is_not_swallowed(bench: Vert
 def test_a_launch_at_a_face_that_is_not_there_is_ambiguous(bench: VertexBench) -> None:
     bench.face.stop()
     with pytest.raises(Ambiguous):
-        bench.service.launch(request(), "token-1", timeout_s=1.0)
+        bench.service.launch(request(), "token-1", may_send=lambda: 1.0)
 
 
 # Credentials
@@ -464,7 +464,7 @@ def test_a_launch_at_a_face_that_is_not_there_is_ambiguous(bench: VertexBench) -
 def test_missing_credentials_are_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     with pytest.raises(Refused) as raised:
-        VertexService(PROJECT, LOCATION).launch(request(), "token-1", timeout_s=TIMEOUT_S)
+        VertexService(PROJECT, LOCATION).launch(request(), "token-1", may_send=lambda: TIMEOUT_S)
     assert raised.value.kind is RefusalKind.CREDENTIALS
     assert "gcloud auth application-default login" in str(raised.value)
 
