@@ -25,7 +25,7 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Publication:
-    """What must stand on the Hub: files by their path in the repo."""
+    """What must stand on the Hub: files by their path in the repo, and their SHA-256."""
 
     repo: str
     private: bool
@@ -33,6 +33,7 @@ class Publication:
     marker: str
     tag: str
     files: Mapping[str, Path]
+    digests: Mapping[str, str]
 
 
 def publication(facts: Facts, folder: Path) -> Publication:
@@ -48,6 +49,7 @@ def publication(facts: Facts, folder: Path) -> Publication:
         marker=f"orchestrator run {run.id}",
         tag=run_tag(run.id),
         files={name: folder / name for name in names},
+        digests={name: sha256_file(folder / name) for name in names},
     )
 
 
@@ -70,7 +72,7 @@ def publish(item: Publication, hub: HubStore, facts: Facts, lease: Lease) -> Non
             name,
             f"hf://{item.repo}@{revision}/{name}",
             path.stat().st_size,
-            sha256_file(path),
+            item.digests[name],
         )
         for name, path in item.files.items()
     ]
@@ -123,9 +125,13 @@ def _differing(
         theirs = remote.get(name)
         if theirs is None or theirs.size_bytes != path.stat().st_size:
             differing.append(name)
-        elif hub is None:
-            if not theirs.same_as(path):
-                differing.append(name)
-        elif hub.digest_of(item.repo, revision, name) != sha256_file(path):
+            continue
+        if hub is not None:
+            same = hub.digest_of(item.repo, revision, name) == item.digests[name]
+        elif theirs.sha256 is not None:
+            same = theirs.sha256 == item.digests[name]
+        else:
+            same = theirs.same_as(path)
+        if not same:
             differing.append(name)
     return differing

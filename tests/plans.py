@@ -1,21 +1,15 @@
-"""Plans for tests: the shipped router spec over a few of its rows."""
+"""Plans of a few rows, for tests that submit them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.planner import Prepared, make_plan
-from orchestrator.spec import load_spec
-
-ROOT = Path(__file__).parent.parent
-ROUTER = ROOT / "jobs" / "router" / "llama-3.1-8b.yaml"
+from orchestrator.planner import Prepared
+from tests.router_spec import ROUTER as ROUTER
+from tests.router_spec import SPEC, plan
 
 
 def router_plan(folder: Path, *, rows: int | None = 20, on_uncertain: str = "hold") -> Prepared:
-    """A plan of the router spec over the first rows of its sample."""
-    text = ROUTER.read_text(encoding="utf-8")
-    if on_uncertain != "hold":
-        text += f"on_uncertain: {on_uncertain}\n"
-    spec = folder / "router.yaml"
-    spec.write_text(text, encoding="utf-8")
-    return make_plan(load_spec(spec), ROUTER.parent / "sample.jsonl", limit=rows)
+    """A plan of the router spec, left as `spec.yaml` in `folder`, over the first of its rows."""
+    text = SPEC if on_uncertain == "hold" else f"{SPEC}on_uncertain: {on_uncertain}\n"
+    return plan(folder, spec=text, limit=rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from orchestrator.catalog import load_catalog
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.errors import InputError
 from orchestrator.sandbox.disk import ObjectDisk
+from orchestrator.sandbox.disk_draft import write_json
 from orchestrator.sandbox.hub import Account, hub_app
 from orchestrator.sandbox.serving import AppServer, Served
 from orchestrator.sandbox.standins.base import StandIn, StandInOptions
@@ -169,6 +169,4 @@ def load_options(folder: Path) -> SandboxOptions:
 
 
 def _save(folder: Path, options: SandboxOptions) -> None:
-    partial = folder / f".{_DESCRIPTION}.partial"
-    partial.write_text(json.dumps(asdict(options), indent=2), encoding="utf-8")
-    os.replace(partial, folder / _DESCRIPTION)  # noqa: PTH105 (the name says that it is atomic)
+    write_json(folder / _DESCRIPTION, asdict(options))

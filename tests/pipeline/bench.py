@@ -86,7 +86,7 @@ class Bench:
     def spec(self) -> str:
         """The path of the spec that `submit` plans."""
         router_plan(self.folder)
-        return str(self.folder / "router.yaml")
+        return str(self.folder / "spec.yaml")
 
     @property
     def submit_arguments(self) -> list[str]:

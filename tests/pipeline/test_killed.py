@@ -90,7 +90,7 @@ def test_killed_before_the_create_call_a_person_who_looked_lets_it_launch(bench:
 def test_killed_before_the_create_call_a_spec_that_says_relaunch_gets_one_job(
     bench: Bench,
 ) -> None:
-    spec = bench.folder / "router.yaml"
+    spec = bench.folder / "spec.yaml"
     arguments = bench.submit_arguments
     spec.write_text(spec.read_text(encoding="utf-8") + "on_uncertain: relaunch\n", encoding="utf-8")
     done = bench.process(arguments, before=BEFORE_CREATE)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from orchestrator.adapter import STAND_IN
+
 #: Key in `adapter_config.json` under which an output names what stood in for the base model.
-STAND_IN_KEY = "stand_in"
+STAND_IN_KEY = STAND_IN
 
 
 @dataclass(frozen=True)
