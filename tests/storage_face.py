@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orchestrator.sandbox.disk import ObjectDisk
-from orchestrator.sandbox.faults import Faults, LoggedRequest
-from orchestrator.sandbox.serving import AppServer
-from orchestrator.sandbox.storage import storage_app
+from orchestrator.sandbox.edge.faults import Faults, LoggedRequest
+from orchestrator.sandbox.edge.serving import AppServer
+from orchestrator.sandbox.objects.disk import ObjectDisk
+from orchestrator.sandbox.storage.app import storage_app
 
 BUCKET = "training-data"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Conflict, InputError, NotFound
-from orchestrator.sandbox.faults import FaultRule, error_after
+from orchestrator.sandbox.edge.faults import FaultRule, error_after
 from orchestrator.staging import StagedFile, stage
 from orchestrator.stores.base import ObjectStore, Put
 from orchestrator.stores.gcs import GcsStore

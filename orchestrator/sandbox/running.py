@@ -9,16 +9,16 @@ from pathlib import Path
 from orchestrator.catalog import load_catalog
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.errors import InputError
-from orchestrator.sandbox.disk import ObjectDisk
-from orchestrator.sandbox.disk_draft import write_json
-from orchestrator.sandbox.hub import Account, hub_app
-from orchestrator.sandbox.serving import AppServer, Served
+from orchestrator.sandbox.edge.serving import AppServer, Served
+from orchestrator.sandbox.hub.app import Account, hub_app
+from orchestrator.sandbox.objects.disk import ObjectDisk
+from orchestrator.sandbox.objects.draft import write_json
 from orchestrator.sandbox.standins.base import StandIn, StandInOptions
 from orchestrator.sandbox.standins.replay import ReplayStandIn
 from orchestrator.sandbox.standins.tiny import TinyStandIn
-from orchestrator.sandbox.storage import storage_app
-from orchestrator.sandbox.vertex import VertexFace
-from orchestrator.sandbox.vertex_rules import ModelRules
+from orchestrator.sandbox.storage.app import storage_app
+from orchestrator.sandbox.vertex.face import VertexFace
+from orchestrator.sandbox.vertex.rules import ModelRules
 from orchestrator.settings import Settings
 
 PROJECT = "sandbox"

@@ -13,8 +13,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from orchestrator.sandbox.hub import Account, TokenScope, hub_app
-from orchestrator.sandbox.serving import AppServer
+from orchestrator.sandbox.edge.serving import AppServer
+from orchestrator.sandbox.hub.app import Account, TokenScope, hub_app
 
 ACCOUNTS = {
     "hf_alice": Account("alice", orgs={"lab": "write", "club": "read", "guild": "contributor"}),

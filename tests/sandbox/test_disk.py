@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.sandbox.disk import (
+from orchestrator.sandbox.objects.disk import (
     BucketMissing,
     ObjectDisk,
     ObjectMissing,

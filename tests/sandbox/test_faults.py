@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from orchestrator.sandbox.faults import (
+from orchestrator.sandbox.edge.faults import (
     FaultRule,
     Faults,
     Injection,
@@ -20,7 +20,7 @@ from orchestrator.sandbox.faults import (
     error_after,
     error_before,
 )
-from orchestrator.sandbox.serving import AppServer
+from orchestrator.sandbox.edge.serving import AppServer
 
 
 @dataclass

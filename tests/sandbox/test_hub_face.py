@@ -17,8 +17,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from orchestrator.sandbox.hub import hub_app
-from orchestrator.sandbox.serving import AppServer
+from orchestrator.sandbox.edge.serving import AppServer
+from orchestrator.sandbox.hub.app import hub_app
 from tests.sandbox.hub_stage import ACCOUNTS, WEIGHTS, Stage, put, served, status_of
 
 

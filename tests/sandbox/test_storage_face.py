@@ -364,7 +364,7 @@ def test_a_writer_may_not_know_the_length_before(bucket: Any) -> None:
 def test_a_lost_answer_is_a_second_try_that_finds_the_object(
     bucket: Any, face: StorageFace
 ) -> None:
-    from orchestrator.sandbox.faults import FaultRule, drop_after, error_after
+    from orchestrator.sandbox.edge.faults import FaultRule, drop_after, error_after
 
     for name, action in (("x", error_after(503)), ("y", drop_after())):
         face.faults.add(FaultRule("POST", "uploadType=multipart", action))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.sandbox.storage_multipart import (
+from orchestrator.sandbox.storage.multipart import (
     MultipartError,
     Part,
     boundary_of,

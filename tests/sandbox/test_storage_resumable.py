@@ -14,7 +14,7 @@ import pytest
 import requests
 from google.resumable_media.requests import ResumableUpload
 
-from orchestrator.sandbox.faults import FaultRule, drop_after, error_after, error_before
+from orchestrator.sandbox.edge.faults import FaultRule, drop_after, error_after, error_before
 from tests.storage_face import BUCKET, FaceServer, StorageFace, retry_at_once, storage_client
 
 UNIT = 256 * 1024

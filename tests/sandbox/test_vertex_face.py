@@ -16,12 +16,12 @@ import pytest
 from google.cloud.aiplatform_v1beta1.types import JobState, TuningJob
 
 from orchestrator.errors import InputError
-from orchestrator.sandbox.disk import ObjectDisk
+from orchestrator.sandbox.objects.disk import ObjectDisk
 from orchestrator.sandbox.standins.base import StandInOptions, TrainingFailed, TrainingJob
-from orchestrator.sandbox.vertex import VertexFace
-from orchestrator.sandbox.vertex_jobs import JobStore
-from orchestrator.sandbox.vertex_lists import label_test
-from orchestrator.sandbox.vertex_refusals import Rejected
+from orchestrator.sandbox.vertex.face import VertexFace
+from orchestrator.sandbox.vertex.jobs import JobStore
+from orchestrator.sandbox.vertex.lists import label_test
+from orchestrator.sandbox.vertex.refusals import Rejected
 from tests.services.vertex_bench import (
     BUCKET,
     CHECKPOINT,

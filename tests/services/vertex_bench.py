@@ -17,15 +17,15 @@ from google.cloud.aiplatform_v1beta1.services.gen_ai_tuning_service import (
     transports,
 )
 
-from orchestrator.sandbox.disk import ObjectDisk
+from orchestrator.sandbox.objects.disk import ObjectDisk
 from orchestrator.sandbox.standins.base import (
     StandInOptions,
     TrainingFailed,
     TrainingJob,
     TrainingOutcome,
 )
-from orchestrator.sandbox.vertex import VertexFace
-from orchestrator.sandbox.vertex_rules import ModelRules
+from orchestrator.sandbox.vertex.face import VertexFace
+from orchestrator.sandbox.vertex.rules import ModelRules
 from orchestrator.services.base import Handle, TuneRequest
 from orchestrator.services.vertex import VertexService
 

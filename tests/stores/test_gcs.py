@@ -28,7 +28,7 @@ from orchestrator.errors import (
     Refused,
     RemoteError,
 )
-from orchestrator.sandbox.faults import FaultRule, drop_after, error_after, error_before
+from orchestrator.sandbox.edge.faults import FaultRule, drop_after, error_after, error_before
 from orchestrator.stores.base import ObjectStore, StoredObject
 from orchestrator.stores.gcs import GcsStore, remote_error
 from tests.storage_face import BUCKET, FaceServer, StorageFace, retry_at_once

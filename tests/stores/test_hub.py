@@ -27,8 +27,8 @@ from orchestrator.errors import (
     RefusalKind,
     Refused,
 )
-from orchestrator.sandbox.hub import Account, TokenScope, hub_app
-from orchestrator.sandbox.serving import AppServer
+from orchestrator.sandbox.edge.serving import AppServer
+from orchestrator.sandbox.hub.app import Account, TokenScope, hub_app
 from orchestrator.stores.hub import HubStore
 
 ACCOUNTS = {

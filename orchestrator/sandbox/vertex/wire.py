@@ -18,8 +18,8 @@ from google.cloud.aiplatform_v1beta1.types import (
 )
 
 from orchestrator.errors import InputError
-from orchestrator.sandbox.vertex_faults import VertexFaults
-from orchestrator.sandbox.vertex_refusals import Rejected
+from orchestrator.sandbox.vertex.faults import VertexFaults
+from orchestrator.sandbox.vertex.refusals import Rejected
 
 SERVICE = "google.cloud.aiplatform.v1beta1.GenAiTuningService"
 _LOOPBACK = "127.0.0.1"

@@ -11,16 +11,16 @@ import grpc
 from google.cloud.aiplatform_v1beta1.types import JobState, ListTuningJobsResponse, TuningJob
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
-from orchestrator.sandbox.serving import Served
+from orchestrator.sandbox.edge.serving import Served
 from orchestrator.sandbox.standins.base import StandIn, StandInOptions
-from orchestrator.sandbox.vertex_faults import VertexFaults
-from orchestrator.sandbox.vertex_jobs import ENDED, Disk, JobRecord, JobStore
-from orchestrator.sandbox.vertex_lists import label_test, page_of
-from orchestrator.sandbox.vertex_queue import JobQueue
-from orchestrator.sandbox.vertex_refusals import already_ended, not_found, quota_exceeded
-from orchestrator.sandbox.vertex_rules import ModelRules, check_create, parent_of
-from orchestrator.sandbox.vertex_training import Trainer
-from orchestrator.sandbox.vertex_wire import TuningServer
+from orchestrator.sandbox.vertex.faults import VertexFaults
+from orchestrator.sandbox.vertex.jobs import ENDED, Disk, JobRecord, JobStore
+from orchestrator.sandbox.vertex.lists import label_test, page_of
+from orchestrator.sandbox.vertex.queue import JobQueue
+from orchestrator.sandbox.vertex.refusals import already_ended, not_found, quota_exceeded
+from orchestrator.sandbox.vertex.rules import ModelRules, check_create, parent_of
+from orchestrator.sandbox.vertex.training import Trainer
+from orchestrator.sandbox.vertex.wire import TuningServer
 
 #: Output-only fields: the service ignores what a client writes into them.
 _OUTPUT_ONLY = (

@@ -7,8 +7,8 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.sandbox.disk import ObjectDisk, StoredVersion
-from orchestrator.sandbox.storage_wire import integer, invalid
+from orchestrator.sandbox.objects.disk import ObjectDisk, StoredVersion
+from orchestrator.sandbox.storage.wire import integer, invalid
 
 _PAGE_SIZE = 1000
 

@@ -12,15 +12,15 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from orchestrator.sandbox.disk import (
+from orchestrator.sandbox.objects.disk import (
     DEFAULT_CONTENT_TYPE,
     ObjectDisk,
     Preconditions,
     StoredVersion,
 )
-from orchestrator.sandbox.disk_draft import READ_BYTES, Draft
-from orchestrator.sandbox.storage_multipart import MultipartError, boundary_of, split_related
-from orchestrator.sandbox.storage_wire import (
+from orchestrator.sandbox.objects.draft import READ_BYTES, Draft
+from orchestrator.sandbox.storage.multipart import MultipartError, boundary_of, split_related
+from orchestrator.sandbox.storage.wire import (
     FREE_PROPERTIES,
     check_object_name,
     header_text,

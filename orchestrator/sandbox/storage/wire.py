@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlencode
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from orchestrator.sandbox.disk_versions import (
+from orchestrator.sandbox.objects.versions import (
     BucketMissing,
     ObjectMissing,
     PreconditionFailed,

@@ -20,10 +20,10 @@ from orchestrator.sandbox.standins.base import (
     TrainingJob,
     TrainingOutcome,
 )
-from orchestrator.sandbox.vertex_jobs import Disk, Ended, file_hash
-from orchestrator.sandbox.vertex_refusals import Rejected
-from orchestrator.sandbox.vertex_rows import Row, fill_statistics, read_rows
-from orchestrator.sandbox.vertex_rules import (
+from orchestrator.sandbox.vertex.jobs import Disk, Ended, file_hash
+from orchestrator.sandbox.vertex.refusals import Rejected
+from orchestrator.sandbox.vertex.rows import Row, fill_statistics, read_rows
+from orchestrator.sandbox.vertex.rules import (
     DEFAULT_RANK,
     Hyperparameters,
     ModelRules,

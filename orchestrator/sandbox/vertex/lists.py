@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.sandbox.vertex_jobs import JobRecord
-from orchestrator.sandbox.vertex_refusals import invalid
+from orchestrator.sandbox.vertex.jobs import JobRecord
+from orchestrator.sandbox.vertex.refusals import invalid
 
 _DEFAULT_PAGE, _LARGEST_PAGE = 100, 1000
 _TERM = re.compile(

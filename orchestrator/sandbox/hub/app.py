@@ -16,9 +16,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
-from orchestrator.sandbox import hub_admin, hub_commit, hub_lfs, hub_reads
-from orchestrator.sandbox.hub_access import KINDS, Call, Handler, HubFace, endpoint
-from orchestrator.sandbox.hub_wire import (
+from orchestrator.sandbox.hub import admin, commit, lfs, reads
+from orchestrator.sandbox.hub.access import KINDS, Call, Handler, HubFace, endpoint
+from orchestrator.sandbox.hub.wire import (
     Account,
     EncodedPaths,
     HubError,
@@ -31,28 +31,28 @@ __all__ = ["Account", "TokenScope", "hub_app"]
 
 #: Method, path below `/api/models/{ns}/{repo}`, handler.
 _REPO_API: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "", hub_reads.info),
-    ("GET", "/revision/{rev}", hub_reads.info),
-    ("GET", "/tree/{rev}", hub_reads.tree),
-    ("GET", "/tree/{rev}/{path:path}", hub_reads.tree),
-    ("POST", "/paths-info/{rev}", hub_reads.paths_info),
-    ("GET", "/commits/{rev}", hub_reads.commits),
-    ("GET", "/refs", hub_reads.refs),
-    ("POST", "/preupload/{rev}", hub_commit.preupload),
-    ("POST", "/commit/{rev}", hub_commit.commit),
-    ("POST", "/tag/{rev}", hub_admin.create_tag),
-    ("DELETE", "/tag/{rev}", hub_admin.delete_tag),
-    ("POST", "/branch/{rev}", hub_admin.create_branch),
-    ("DELETE", "/branch/{rev}", hub_admin.delete_branch),
-    ("PUT", "/settings", hub_admin.settings),
-    ("GET", "/auth-check", hub_admin.check_access),
-    ("GET", "/auth-check/write", hub_admin.check_write_access),
+    ("GET", "", reads.info),
+    ("GET", "/revision/{rev}", reads.info),
+    ("GET", "/tree/{rev}", reads.tree),
+    ("GET", "/tree/{rev}/{path:path}", reads.tree),
+    ("POST", "/paths-info/{rev}", reads.paths_info),
+    ("GET", "/commits/{rev}", reads.commits),
+    ("GET", "/refs", reads.refs),
+    ("POST", "/preupload/{rev}", commit.preupload),
+    ("POST", "/commit/{rev}", commit.commit),
+    ("POST", "/tag/{rev}", admin.create_tag),
+    ("DELETE", "/tag/{rev}", admin.delete_tag),
+    ("POST", "/branch/{rev}", admin.create_branch),
+    ("DELETE", "/branch/{rev}", admin.delete_branch),
+    ("PUT", "/settings", admin.settings),
+    ("GET", "/auth-check", admin.check_access),
+    ("GET", "/auth-check/write", admin.check_write_access),
 )
 #: The same, below the address of the repository itself.
 _REPO_PAGES: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "/resolve/{rev}/{path:path}", hub_reads.resolve),
-    ("POST", ".git/info/lfs/objects/batch", hub_lfs.batch),
-    ("POST", ".git/info/lfs/verify", hub_lfs.verify),
+    ("GET", "/resolve/{rev}/{path:path}", reads.resolve),
+    ("POST", ".git/info/lfs/objects/batch", lfs.batch),
+    ("POST", ".git/info/lfs/verify", lfs.verify),
 )
 
 
@@ -65,21 +65,21 @@ def hub_app(root: Path, accounts: Mapping[str, Account], clock: Clock = SYSTEM_C
     face = HubFace(root, accounts, clock)
 
     async def receive(request: Request) -> Response:
-        return await hub_lfs.receive(face, request)
+        return await lfs.receive(face, request)
 
     def route(method: str, path: str, handler: Handler, kind: str = "model") -> Route:
         return Route(path, endpoint(face, handler, kind), methods=[method])
 
     routes = [
-        route("GET", "/api/whoami-v2", hub_admin.whoami),
-        route("POST", "/api/validate-yaml", hub_commit.validate_yaml),
-        route("POST", "/api/repos/create", hub_admin.create),
-        route("DELETE", "/api/repos/delete", hub_admin.delete),
-        Route(hub_lfs.STORAGE_PATH, receive, methods=["PUT"]),
+        route("GET", "/api/whoami-v2", admin.whoami),
+        route("POST", "/api/validate-yaml", commit.validate_yaml),
+        route("POST", "/api/repos/create", admin.create),
+        route("DELETE", "/api/repos/delete", admin.delete),
+        Route(lfs.STORAGE_PATH, receive, methods=["PUT"]),
     ]
     for kind, folder in KINDS.items():
         api, pages = f"/api/{folder}", "" if kind == "model" else f"/{folder}"
-        routes.append(route("GET", api, hub_reads.all_of, kind))
+        routes.append(route("GET", api, reads.all_of, kind))
         for method, path, handler in _REPO_API:
             routes.append(route(method, api + "/{ns}/{repo}" + path, handler, kind))
         for method, path, handler in _REPO_PAGES:

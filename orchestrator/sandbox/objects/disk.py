@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
-from orchestrator.sandbox.disk_draft import Draft, hashed_name, read_blocks, write_json
-from orchestrator.sandbox.disk_versions import (
+from orchestrator.sandbox.objects.draft import Draft, hashed_name, read_blocks, write_json
+from orchestrator.sandbox.objects.versions import (
     ANY_VERSION,
     DEFAULT_CONTENT_TYPE,
     BucketMissing,

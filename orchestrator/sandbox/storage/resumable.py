@@ -17,10 +17,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from orchestrator.sandbox.disk import ObjectDisk, Preconditions
-from orchestrator.sandbox.disk_draft import READ_BYTES, Draft, hashed_name, write_json
-from orchestrator.sandbox.storage_uploads import Declared, commit, declared_by, sent_sums
-from orchestrator.sandbox.storage_wire import (
+from orchestrator.sandbox.objects.disk import ObjectDisk, Preconditions
+from orchestrator.sandbox.objects.draft import READ_BYTES, Draft, hashed_name, write_json
+from orchestrator.sandbox.storage.uploads import Declared, commit, declared_by, sent_sums
+from orchestrator.sandbox.storage.wire import (
     ApiError,
     integer,
     invalid,

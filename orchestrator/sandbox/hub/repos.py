@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.clock import Clock
-from orchestrator.sandbox.hub_git import (
+from orchestrator.sandbox.hub.git import (
     DEFAULT_ATTRIBUTES,
     Entry,
     commit_id,
@@ -26,7 +26,7 @@ from orchestrator.sandbox.hub_git import (
     pointer,
     tree_ids,
 )
-from orchestrator.sandbox.hub_wire import HubError, revision_missing
+from orchestrator.sandbox.hub.wire import HubError, revision_missing
 
 MAIN = "main"
 _OID = re.compile(r"[0-9a-f]{7,40}")

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orchestrator.sandbox.disk import ObjectDisk, StoredVersion
-from orchestrator.sandbox.disk_draft import READ_BYTES
-from orchestrator.sandbox.storage_wire import (
+from orchestrator.sandbox.objects.disk import ObjectDisk, StoredVersion
+from orchestrator.sandbox.objects.draft import READ_BYTES
+from orchestrator.sandbox.storage.wire import (
     ApiError,
     etag,
     integer,

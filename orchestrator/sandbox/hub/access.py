@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from orchestrator.clock import Clock
-from orchestrator.sandbox.hub_repos import Repo, Repositories
-from orchestrator.sandbox.hub_wire import (
+from orchestrator.sandbox.hub.repos import Repo, Repositories
+from orchestrator.sandbox.hub.wire import (
     Account,
     HubError,
     account_of,

@@ -13,7 +13,7 @@ from typing import Any
 from google.cloud.aiplatform_v1beta1.types import JobState
 
 from orchestrator.clock import Clock
-from orchestrator.sandbox.vertex_jobs import Ended, JobRecord, JobStore, Train
+from orchestrator.sandbox.vertex.jobs import Ended, JobRecord, JobStore, Train
 
 _LOG = logging.getLogger(__name__)
 _QUEUED = int(JobState.JOB_STATE_QUEUED)

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 
-from orchestrator.sandbox.vertex_refusals import Garbled, Rejected
+from orchestrator.sandbox.vertex.refusals import Garbled, Rejected
 
 
 @dataclass(frozen=True)

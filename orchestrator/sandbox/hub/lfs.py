@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from orchestrator.sandbox.hub_access import Call, HubFace
-from orchestrator.sandbox.hub_repos import Repo
-from orchestrator.sandbox.hub_wire import HubError, error_reply
+from orchestrator.sandbox.hub.access import Call, HubFace
+from orchestrator.sandbox.hub.repos import Repo
+from orchestrator.sandbox.hub.wire import HubError, error_reply
 
 STORAGE_PATH = "/lfs-storage/{kind}/{ns}/{repo}/{oid}"
 _MEDIA_TYPE = "application/vnd.git-lfs+json"

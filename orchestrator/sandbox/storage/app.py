@@ -13,7 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from orchestrator.sandbox.disk import (
+from orchestrator.sandbox.edge.faults import RequestLog, request_log
+from orchestrator.sandbox.objects.disk import (
     DEFAULT_CONTENT_TYPE,
     BucketMissing,
     ObjectDisk,
@@ -21,12 +22,11 @@ from orchestrator.sandbox.disk import (
     PreconditionFailed,
     StoredVersion,
 )
-from orchestrator.sandbox.faults import RequestLog, request_log
-from orchestrator.sandbox.storage_downloads import download
-from orchestrator.sandbox.storage_listing import list_objects
-from orchestrator.sandbox.storage_resumable import ResumableUploads, read_out
-from orchestrator.sandbox.storage_uploads import media_upload, multipart_upload
-from orchestrator.sandbox.storage_wire import (
+from orchestrator.sandbox.storage.downloads import download
+from orchestrator.sandbox.storage.listing import list_objects
+from orchestrator.sandbox.storage.resumable import ResumableUploads, read_out
+from orchestrator.sandbox.storage.uploads import media_upload, multipart_upload
+from orchestrator.sandbox.storage.wire import (
     FREE_PROPERTIES,
     ApiError,
     bucket_resource,

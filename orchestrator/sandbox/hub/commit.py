@@ -11,12 +11,12 @@ from typing import Any
 import orjson
 from starlette.responses import JSONResponse, Response
 
-from orchestrator.sandbox.hub_access import Call, HubFace
-from orchestrator.sandbox.hub_cards import check_card
-from orchestrator.sandbox.hub_git import REGULAR_LIMIT_BYTES, Entry, goes_to_lfs, lfs_entry
-from orchestrator.sandbox.hub_lfs import stored_size
-from orchestrator.sandbox.hub_repos import Commit, Repo
-from orchestrator.sandbox.hub_wire import HubError, entry_missing, repo_missing, revision_missing
+from orchestrator.sandbox.hub.access import Call, HubFace
+from orchestrator.sandbox.hub.cards import check_card
+from orchestrator.sandbox.hub.git import REGULAR_LIMIT_BYTES, Entry, goes_to_lfs, lfs_entry
+from orchestrator.sandbox.hub.lfs import stored_size
+from orchestrator.sandbox.hub.repos import Commit, Repo
+from orchestrator.sandbox.hub.wire import HubError, entry_missing, repo_missing, revision_missing
 
 _PATH_LENGTH = 1000
 Files = dict[str, Entry | bytes]

@@ -13,9 +13,9 @@ from google.cloud.aiplatform_v1beta1.types import (
     SupervisedTuningSpec,
 )
 
-from orchestrator.sandbox.vertex_jobs import Disk, StoredFile
-from orchestrator.sandbox.vertex_refusals import invalid
-from orchestrator.sandbox.vertex_rows import BadRow, Row, read_rows
+from orchestrator.sandbox.vertex.jobs import Disk, StoredFile
+from orchestrator.sandbox.vertex.refusals import invalid
+from orchestrator.sandbox.vertex.rows import BadRow, Row, read_rows
 
 LOCATIONS = frozenset(
     {"global", "us-central1", "europe-west4", "us-west1", "us-east5", "asia-southeast1"}

@@ -9,11 +9,11 @@ from urllib.parse import parse_qs, urlencode
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from orchestrator.sandbox.hub_access import Call, HubFace
-from orchestrator.sandbox.hub_cards import card_data
-from orchestrator.sandbox.hub_git import Entry, tree_ids
-from orchestrator.sandbox.hub_repos import MAIN, Commit, Repo, pointer_size
-from orchestrator.sandbox.hub_wire import HubError, entry_missing, instant
+from orchestrator.sandbox.hub.access import Call, HubFace
+from orchestrator.sandbox.hub.cards import card_data
+from orchestrator.sandbox.hub.git import Entry, tree_ids
+from orchestrator.sandbox.hub.repos import MAIN, Commit, Repo, pointer_size
+from orchestrator.sandbox.hub.wire import HubError, entry_missing, instant
 
 _TREE_PAGE = 1000
 _PATHS_LIMIT = 2000

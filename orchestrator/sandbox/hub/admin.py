@@ -7,9 +7,9 @@ from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from orchestrator.sandbox.hub_access import KINDS, Call, HubFace
-from orchestrator.sandbox.hub_repos import MAIN, Repo, check_ref_name
-from orchestrator.sandbox.hub_wire import HubError, hex_id, repo_missing, revision_missing
+from orchestrator.sandbox.hub.access import KINDS, Call, HubFace
+from orchestrator.sandbox.hub.repos import MAIN, Repo, check_ref_name
+from orchestrator.sandbox.hub.wire import HubError, hex_id, repo_missing, revision_missing
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 

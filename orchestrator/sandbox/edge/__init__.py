@@ -1,0 +1,1 @@
+"""What lies between every face and its callers: ports, tokens, faults, time."""

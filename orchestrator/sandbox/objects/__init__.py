@@ -1,0 +1,1 @@
+"""The object store on disk, below every face that serves it."""

@@ -1,0 +1,1 @@
+"""The Cloud Storage face."""
