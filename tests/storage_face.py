@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orchestrator.sandbox.edge.faults import Faults, LoggedRequest
+from orchestrator.sandbox.edge.book import FaultBook
+from orchestrator.sandbox.edge.clock import SandboxClock
+from orchestrator.sandbox.edge.faults import HttpFaults, LoggedRequest
+from orchestrator.sandbox.edge.rules import RequestRule
 from orchestrator.sandbox.edge.serving import AppServer
 from orchestrator.sandbox.objects.disk import ObjectDisk
 from orchestrator.sandbox.storage.app import storage_app
@@ -26,7 +29,7 @@ class StorageFace:
 
     url: str
     disk: ObjectDisk
-    faults: Faults
+    faults: FaultBook
     requests: Any
 
     def count(self, method: str, target: str) -> int:
@@ -50,12 +53,19 @@ class FaceServer:
         assert self._app is not None
         await self._app(scope, receive, send)
 
-    def face(self, root: Path) -> StorageFace:
+    def face(
+        self,
+        root: Path,
+        *,
+        permissions: frozenset[str] | None = None,
+        clock: SandboxClock | None = None,
+    ) -> StorageFace:
         """From now on serve the disk in this folder, as a process that starts on it would."""
-        disk = ObjectDisk(root)
+        disk = ObjectDisk(root, clock or SandboxClock())
         disk.create_bucket(BUCKET)
-        app = storage_app(disk)
-        self._app = faults = Faults(app)
+        app = storage_app(disk, permissions=permissions)
+        faults = FaultBook()
+        self._app = HttpFaults(app, "storage", faults, SandboxClock())
         return StorageFace(self._server.url, disk, faults, app.state.requests)
 
     def __enter__(self) -> FaceServer:
@@ -64,6 +74,16 @@ class FaceServer:
 
     def __exit__(self, *_: object) -> None:
         self._server.stop()
+
+
+#: What becomes of a request whose answer is lost, as `fault` takes it.
+ERROR_AFTER: dict[str, Any] = {"after": True}
+DROP_AFTER: dict[str, Any] = {"effect": "drop", "after": True}
+
+
+def fault(operation: str, target: str, **rule: Any) -> RequestRule:
+    """A rule for the storage face; without more, 503 is answered and nothing happens."""
+    return RequestRule(face="storage", operation=operation, target=target, **rule)
 
 
 @contextmanager

@@ -17,8 +17,11 @@ from google.cloud.storage.exceptions import DataCorruption
 
 from tests.storage_face import (
     BUCKET,
+    DROP_AFTER,
+    ERROR_AFTER,
     FaceServer,
     StorageFace,
+    fault,
     retry_at_once,
     storage_client,
 )
@@ -364,10 +367,8 @@ def test_a_writer_may_not_know_the_length_before(bucket: Any) -> None:
 def test_a_lost_answer_is_a_second_try_that_finds_the_object(
     bucket: Any, face: StorageFace
 ) -> None:
-    from orchestrator.sandbox.edge.faults import FaultRule, drop_after, error_after
-
-    for name, action in (("x", error_after(503)), ("y", drop_after())):
-        face.faults.add(FaultRule("POST", "uploadType=multipart", action))
+    for name, lost in (("x", ERROR_AFTER), ("y", DROP_AFTER)):
+        face.faults.add(fault("POST", "uploadType=multipart", **lost))
         with pytest.raises(api.PreconditionFailed):
             bucket.blob(name).upload_from_string(b"content", if_generation_match=0)
         assert bucket.blob(name).download_as_bytes() == b"content"
@@ -400,7 +401,32 @@ def test_the_storage_layout_of_a_bucket_is_told(face: StorageFace) -> None:
     assert layout["bucket"] == BUCKET
 
 
-def test_what_is_not_served_says_so(bucket: Any) -> None:
+@pytest.mark.parametrize("path", ["b/{b}/anywhereCaches", "b/{b}/o/x/restore", "b/{b}/folders"])
+def test_what_is_not_served_says_so(face: StorageFace, path: str) -> None:
+    answer = requests.post(f"{face.url}/storage/v1/{path.format(b=BUCKET)}", timeout=10)
+    assert answer.status_code == 501
+    assert "sandbox does not serve" in answer.json()["error"]["message"]
+
+
+def test_a_key_of_the_customer_is_refused_rather_than_ignored(bucket: Any) -> None:
+    with pytest.raises(api.MethodNotImplemented, match="encryption keys"):
+        bucket.blob("x", encryption_key=b"k" * 32).upload_from_string(b"")
+    assert not bucket.blob("x").exists()
+
+
+def test_an_object_may_be_named_like_a_method(bucket: Any) -> None:
+    for name in ("x/acl", "x/compose", "x/rewriteTo/b/c/o/d"):
+        bucket.blob(name).upload_from_string(name.encode())
+        assert bucket.blob(name).download_as_bytes() == name.encode()
+        assert bucket.get_blob(name).name == name
+
+
+def test_a_method_may_be_sent_in_a_header(bucket: Any, face: StorageFace) -> None:
     bucket.blob("x").upload_from_string(b"")
-    with pytest.raises(api.MethodNotImplemented, match="sandbox does not serve"):
-        bucket.copy_blob(bucket.blob("x"), bucket, "y")
+    answer = requests.post(
+        f"{face.url}/storage/v1/b/{BUCKET}/o/x",
+        json={"metadata": {"a": "b"}},
+        headers={"X-HTTP-Method-Override": "PATCH"},
+        timeout=10,
+    )
+    assert answer.json()["metadata"] == {"a": "b"}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import mmap
-from pathlib import Path
+import io
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.sandbox.storage.multipart import (
+    FileBody,
     MultipartError,
     Part,
     boundary_of,
@@ -60,12 +60,21 @@ def test_content_comes_out_as_it_went_in(content: bytes, line_end: bytes, preamb
     assert data.content_type == "text/plain"
 
 
-def test_a_mapped_file_is_split_like_bytes(tmp_path: Path) -> None:
-    body = _body(b"{}", b"content", b"b", b"\r\n")
-    file = tmp_path / "body"
-    file.write_bytes(body)
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as m:
-        assert split_related(m, b"b") == split_related(body, b"b")
+@pytest.mark.parametrize("size_bytes", [0, 1, (1 << 20) - 60, 1 << 20, (2 << 20) + 7])
+@pytest.mark.parametrize("shift", range(3))
+def test_a_file_is_split_like_bytes_wherever_its_windows_end(size_bytes: int, shift: int) -> None:
+    content = b"\r\n--bound" * (size_bytes // 9) + b"x" * (size_bytes % 9 + shift)
+    body = _body(b"{}", content, b"boundary", b"\r\n")
+    expected = split_related(body, b"boundary")
+    assert _cut(body, expected[1]) == content
+    assert split_related(FileBody(io.BytesIO(body), len(body)), b"boundary") == expected
+
+
+def test_a_delimiter_is_found_across_the_end_of_a_window() -> None:
+    for at in range((1 << 20) - 12, (1 << 20) + 12):
+        body = bytes(at) + b"delimiter" + bytes(100)
+        assert FileBody(io.BytesIO(body), len(body)).find(b"delimiter", 0) == at
+        assert FileBody(io.BytesIO(body), len(body)).find(b"delimiter", at + 1) == -1
 
 
 @pytest.mark.parametrize(

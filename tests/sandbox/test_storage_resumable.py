@@ -14,8 +14,16 @@ import pytest
 import requests
 from google.resumable_media.requests import ResumableUpload
 
-from orchestrator.sandbox.edge.faults import FaultRule, drop_after, error_after, error_before
-from tests.storage_face import BUCKET, FaceServer, StorageFace, retry_at_once, storage_client
+from tests.storage_face import (
+    BUCKET,
+    DROP_AFTER,
+    ERROR_AFTER,
+    FaceServer,
+    StorageFace,
+    fault,
+    retry_at_once,
+    storage_client,
+)
 
 UNIT = 256 * 1024
 
@@ -101,13 +109,13 @@ def test_an_upload_that_has_not_begun_recovers_at_the_beginning(face: StorageFac
         assert upload.bytes_uploaded == 0
 
 
-@pytest.mark.parametrize("fault", [error_after(503), drop_after(), error_before(503)])
+@pytest.mark.parametrize("lost", [ERROR_AFTER, DROP_AFTER, {}], ids=["error", "drop", "before"])
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_a_lost_answer_to_any_chunk_costs_nothing(
-    bucket: Any, face: StorageFace, fault: Any, nth: int
+    bucket: Any, face: StorageFace, lost: dict[str, Any], nth: int
 ) -> None:
     content = os.urandom((9 << 20) + 17)
-    face.faults.add(FaultRule("PUT", "upload_id=", fault, nth=nth))
+    face.faults.add(fault("PUT", "upload_id=", nth=nth, **lost))
     blob = bucket.blob("x", chunk_size=4 << 20)
     blob.upload_from_file(io.BytesIO(content), if_generation_match=0, size=len(content))
     assert _content(face) == content

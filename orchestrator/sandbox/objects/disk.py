@@ -6,90 +6,61 @@ replaced in one step after its content is in place, so a crash leaves the old ob
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import shutil
-import threading
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
-from orchestrator.sandbox.objects.draft import Draft, hashed_name, read_blocks, write_json
+from orchestrator.sandbox.objects.bucket_store import BucketStore
+from orchestrator.sandbox.objects.buckets import (
+    BucketPreconditions,
+    StoredBucket,
+    check_removable,
+    with_defaults,
+)
+from orchestrator.sandbox.objects.draft import Draft, Sums, blocks_of, read_blocks
 from orchestrator.sandbox.objects.versions import (
     ANY_VERSION,
     DEFAULT_CONTENT_TYPE,
     BucketMissing,
+    Component,
+    Description,
     ObjectMissing,
     PreconditionFailed,
     Preconditions,
+    Protected,
     StoredVersion,
 )
 
 __all__ = [
     "DEFAULT_CONTENT_TYPE",
     "BucketMissing",
+    "BucketPreconditions",
+    "Component",
+    "Description",
     "ObjectDisk",
     "ObjectMissing",
     "PreconditionFailed",
     "Preconditions",
+    "Protected",
+    "StoredBucket",
     "StoredVersion",
 ]
 
 
-class ObjectDisk:
+class ObjectDisk(BucketStore):
     """Buckets and objects under one folder. Safe for threads; one process per folder."""
 
     def __init__(self, root: Path, clock: Clock = SYSTEM_CLOCK) -> None:
-        self.root = root
-        self.clock = clock
-        self._lock = threading.RLock()
+        super().__init__(root, clock)
         self._drafts = root / "drafts"
-        self._buckets = root / "buckets"
-        self._created: dict[str, datetime] = {}
-        self._objects: dict[str, dict[str, StoredVersion]] = {}
-        self._last_generation = 0
         shutil.rmtree(self._drafts, ignore_errors=True)
-        self._drafts.mkdir(parents=True)
-        self._buckets.mkdir(exist_ok=True)
-        self._load()
-
-    def create_bucket(self, name: str) -> bool:
-        """Make a bucket; False if it is there already."""
-        with self._lock:
-            if name in self._objects:
-                return False
-            created = self.clock.now()
-            self._folder(name).mkdir(exist_ok=True)
-            write_json(
-                self._folder(name) / "bucket.json",
-                {"name": name, "created": created.isoformat()},
-            )
-            self._created[name] = created
-            self._objects[name] = {}
-            return True
-
-    def buckets(self) -> list[str]:
-        """The names of the buckets, in order."""
-        with self._lock:
-            return sorted(self._objects)
-
-    def bucket_created(self, name: str) -> datetime:
-        """When the bucket was made; raises `BucketMissing`."""
-        with self._lock:
-            self._contents(name)
-            return self._created[name]
-
-    def delete_bucket(self, name: str) -> bool:
-        """Remove an empty bucket; False if it has objects. Raises `BucketMissing`."""
-        with self._lock:
-            if self._contents(name):
-                return False
-            del self._objects[name], self._created[name]
-            shutil.rmtree(self._folder(name))
-            return True
+        self._drafts.mkdir()
 
     def draft(self) -> Draft:
         """A place to write content to before `commit`; use it in a `with` block."""
@@ -103,40 +74,19 @@ class ObjectDisk:
         *,
         content_type: str = DEFAULT_CONTENT_TYPE,
         metadata: Mapping[str, str] | None = None,
-        properties: Mapping[str, str] | None = None,
+        properties: Mapping[str, Any] | None = None,
         preconditions: Preconditions = ANY_VERSION,
+        storage_class: str | None = None,
+        component_count: int | None = None,
     ) -> StoredVersion:
-        """Make a draft the object's new generation.
+        """Make a draft the object's new generation; one of several components has no MD5.
 
-        Raises `BucketMissing` or `PreconditionFailed`; the store is then as it was.
+        Raises `BucketMissing`, `PreconditionFailed` or `Protected`; the store is then as it was.
         """
         draft.close()
-        with self._lock:
-            old = self._contents(bucket).get(name)
-            preconditions.check(old)
-            now = self.clock.now()
-            generation = max(int(now.timestamp() * 1_000_000), self._last_generation + 1)
-            version = StoredVersion(
-                bucket=bucket,
-                name=name,
-                generation=generation,
-                metageneration=1,
-                size_bytes=draft.size_bytes,
-                crc32c=draft.crc32c,
-                md5=draft.md5,
-                content_type=content_type,
-                created=now,
-                updated=now,
-                path=self._content(bucket, name, generation),
-                metadata=dict(metadata or {}),
-                properties=dict(properties or {}),
-            )
-            draft.path.replace(version.path)
-            self._record(version)
-            self._last_generation = generation
-            if old is not None:
-                old.path.unlink(missing_ok=True)
-            return version
+        about = Description(content_type, metadata or {}, properties or {}, storage_class)
+        sums = draft.sums if component_count is None else replace(draft.sums, md5="")
+        return self._place(draft.path, sums, bucket, name, about, preconditions, component_count)
 
     def insert(
         self,
@@ -148,7 +98,7 @@ class ObjectDisk:
         metadata: Mapping[str, str] | None = None,
         if_generation_match: int | None = None,
     ) -> StoredVersion:
-        """Store a copy of a file or of bytes; raises `BucketMissing` or `PreconditionFailed`."""
+        """Store a copy of a file or of bytes; raises what `commit` raises."""
         with self.draft() as draft:
             for block in [source] if isinstance(source, bytes) else read_blocks(source):
                 draft.write(block)
@@ -161,19 +111,86 @@ class ObjectDisk:
                 preconditions=Preconditions(generation_match=if_generation_match),
             )
 
-    def get(self, bucket: str, name: str, generation: int | None = None) -> StoredVersion | None:
-        """The object, or None if there is none in this generation, or no such bucket."""
+    def copy(
+        self,
+        source: StoredVersion,
+        bucket: str,
+        name: str,
+        about: Description,
+        preconditions: Preconditions = ANY_VERSION,
+    ) -> StoredVersion:
+        """Make a version's content the new generation of another object, without reading it.
+
+        Raises `ObjectMissing` if the source is gone, and what `commit` raises.
+        """
+        sums = Sums(source.size_bytes, source.crc32c, source.md5)
         with self._lock:
-            version = self._objects.get(bucket, {}).get(name)
-            if version is None or generation not in (None, version.generation):
+            present = self.need(source.bucket, source.name, source.generation)
+            with self._linked(present.path) as path:
+                return self._place(
+                    path, sums, bucket, name, about, preconditions, source.component_count
+                )
+
+    def move(
+        self,
+        source: StoredVersion,
+        name: str,
+        preconditions: Preconditions = ANY_VERSION,
+    ) -> StoredVersion:
+        """Give an object another name in its bucket; raises what `copy` and `delete` raise."""
+        about = Description(
+            source.content_type, source.metadata, source.properties, source.storage_class
+        )
+        with self._lock:
+            self._check_removable(source)
+            moved = self.copy(source, source.bucket, name, about, preconditions)
+            self.delete(
+                source.bucket,
+                source.name,
+                preconditions=Preconditions(generation_match=source.generation),
+            )
+            return moved
+
+    def compose(
+        self,
+        bucket: str,
+        name: str,
+        components: Sequence[Component],
+        about: Description,
+        preconditions: Preconditions = ANY_VERSION,
+    ) -> StoredVersion:
+        """Join objects of the bucket into a new generation, which has no MD5.
+
+        Raises `ObjectMissing` for a source that is not there, and what `commit` raises.
+        """
+        with contextlib.ExitStack() as files, self.draft() as draft:
+            count = 0
+            with self._lock:
+                preconditions.check(self._catalog.need(bucket).live.get(name))
+                opened: list[BinaryIO] = []
+                for part in components:
+                    version = self.need(bucket, part.name, part.generation)
+                    Preconditions(generation_match=part.generation_match).check(version)
+                    count += version.component_count or 1
+                    opened.append(files.enter_context(version.path.open("rb")))
+            for file in opened:
+                for block in blocks_of(file):
+                    draft.write(block)
+            draft.close()
+            sums = replace(draft.sums, md5="")
+            return self._place(draft.path, sums, bucket, name, about, preconditions, count)
+
+    def get(self, bucket: str, name: str, generation: int | None = None) -> StoredVersion | None:
+        """The live object or the generation asked for; None without one, or without bucket."""
+        with self._lock:
+            if not self._catalog.has(bucket):
                 return None
-            return version
+            return self._catalog.need(bucket).find(name, generation)
 
     def need(self, bucket: str, name: str, generation: int | None = None) -> StoredVersion:
         """The object; raises `ObjectMissing` or `BucketMissing`."""
         with self._lock:
-            self._contents(bucket)
-            version = self.get(bucket, name, generation)
+            version = self._catalog.need(bucket).find(name, generation)
         if version is None:
             raise ObjectMissing(f"{bucket}/{name}")
         return version
@@ -210,7 +227,7 @@ class ObjectDisk:
                 metageneration=old.metageneration + 1,
                 updated=self.clock.now(),
             )
-            self._record(version)
+            self._catalog.need(bucket).describe_version(version)
             return version
 
     def delete(
@@ -222,68 +239,87 @@ class ObjectDisk:
         generation: int | None = None,
         preconditions: Preconditions = ANY_VERSION,
     ) -> None:
-        """Remove an object; raises `ObjectMissing`, `BucketMissing` or `PreconditionFailed`."""
+        """Remove an object; with `generation`, this version for good.
+
+        In a versioned bucket the live version becomes noncurrent instead.
+        Raises `ObjectMissing`, `BucketMissing`, `PreconditionFailed` or `Protected`.
+        """
         if if_generation_match is not None:
             preconditions = replace(preconditions, generation_match=if_generation_match)
         with self._lock:
+            contents = self._catalog.need(bucket)
             old = self.need(bucket, name, generation)
             preconditions.check(old)
-            self._record_path(bucket, name).unlink()
-            del self._objects[bucket][name]
-            old.path.unlink(missing_ok=True)
+            if generation is None and contents.bucket.is_versioned:
+                contents.archive(old, self.clock.now())
+            else:
+                self._check_removable(old)
+                contents.discard(old)
 
-    def list(self, bucket: str, prefix: str = "") -> list[StoredVersion]:
-        """The objects whose names start with `prefix`, in order. Raises `BucketMissing`."""
+    def list(self, bucket: str, prefix: str = "", *, versions: bool = False) -> list[StoredVersion]:
+        """The objects whose names start with `prefix`, in order; raises `BucketMissing`.
+
+        With `versions` the noncurrent ones too, the older before the newer.
+        """
         with self._lock:
-            contents = self._contents(bucket)
-            return [contents[name] for name in sorted(contents) if name.startswith(prefix)]
+            contents = self._catalog.need(bucket)
+            found = [v for name, v in contents.live.items() if name.startswith(prefix)]
+            if versions:
+                found += [v for v in contents.noncurrent() if v.name.startswith(prefix)]
+        return sorted(found, key=lambda version: (version.name, version.generation))
 
-    def _contents(self, bucket: str) -> dict[str, StoredVersion]:
-        if bucket not in self._objects:
-            raise BucketMissing(bucket)
-        return self._objects[bucket]
+    def _place(
+        self,
+        path: Path,
+        sums: Sums,
+        bucket: str,
+        name: str,
+        about: Description,
+        preconditions: Preconditions,
+        component_count: int | None = None,
+    ) -> StoredVersion:
+        """Take content that lies in a file of our own as the object's new generation."""
+        with self._lock:
+            contents = self._catalog.need(bucket)
+            old = contents.live.get(name)
+            preconditions.check(old)
+            if old is not None and not contents.bucket.is_versioned:
+                self._check_removable(old)
+            now = self.clock.now()
+            generation = self._catalog.next_generation(now)
+            version = StoredVersion(
+                bucket=bucket,
+                name=name,
+                generation=generation,
+                metageneration=1,
+                size_bytes=sums.size_bytes,
+                crc32c=sums.crc32c,
+                md5=sums.md5,
+                content_type=about.content_type,
+                created=now,
+                updated=now,
+                path=contents.content_path(name, generation),
+                metadata=dict(about.metadata),
+                properties=with_defaults(about.properties, contents.bucket),
+                storage_class=about.storage_class or contents.bucket.storage_class,
+                component_count=component_count,
+            )
+            path.replace(version.path)
+            contents.install(version, now)
+            return version
 
-    def _folder(self, bucket: str) -> Path:
-        return self._buckets / hashed_name(bucket)
+    def _check_removable(self, version: StoredVersion) -> None:
+        check_removable(self.bucket(version.bucket), version, self.clock.now())
 
-    def _record_path(self, bucket: str, name: str) -> Path:
-        return self._folder(bucket) / f"{hashed_name(name)}.json"
-
-    def _content(self, bucket: str, name: str, generation: int) -> Path:
-        return self._folder(bucket) / f"{hashed_name(name)}.{generation}.bin"
-
-    def _record(self, version: StoredVersion) -> None:
-        """Write the record, then remember it: what is on disk is never behind what was said."""
-        record = {f.name: getattr(version, f.name) for f in fields(version) if f.name != "path"}
-        record["created"] = version.created.isoformat()
-        record["updated"] = version.updated.isoformat()
-        write_json(self._record_path(version.bucket, version.name), record)
-        self._objects[version.bucket][version.name] = version
-
-    def _load(self) -> None:
-        for folder in self._buckets.iterdir():
+    @contextlib.contextmanager
+    def _linked(self, source: Path) -> Iterator[Path]:
+        """A draft with the content of a file, which is shared where the file system can."""
+        path = self._drafts / uuid.uuid4().hex
+        try:
             try:
-                about = json.loads((folder / "bucket.json").read_text(encoding="utf-8"))
-            except FileNotFoundError:  # the process ended while it made or removed the bucket
-                shutil.rmtree(folder)
-                continue
-            self._created[about["name"]] = datetime.fromisoformat(about["created"])
-            self._objects[about["name"]] = {}
-            self._load_objects(folder, about["name"])
-
-    def _load_objects(self, folder: Path, bucket: str) -> None:
-        contents = self._objects[bucket]
-        for file in folder.glob("*.json"):
-            if file.name == "bucket.json":
-                continue
-            record = json.loads(file.read_text(encoding="utf-8"))
-            for key in ("created", "updated"):
-                record[key] = datetime.fromisoformat(record[key])
-            path = self._content(bucket, record["name"], record["generation"])
-            contents[record["name"]] = StoredVersion(**record, path=path)
-            self._last_generation = max(self._last_generation, record["generation"])
-        known = {version.path for version in contents.values()}
-        for file in folder.iterdir():
-            # Left by a process that ended between placing content and recording it.
-            if file.suffix != ".json" and file not in known:
-                file.unlink()
+                os.link(source, path)
+            except OSError:
+                shutil.copyfile(source, path)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)

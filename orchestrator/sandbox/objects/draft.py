@@ -7,6 +7,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -14,6 +15,15 @@ from typing import Any, BinaryIO
 import google_crc32c
 
 READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Length and checksums of content, the latter in base64; a composite object has no MD5."""
+
+    size_bytes: int
+    crc32c: str
+    md5: str
 
 
 class Draft:
@@ -40,6 +50,11 @@ class Draft:
     def md5(self) -> str:
         """Base64 of the MD5 of what was written."""
         return base64.b64encode(self._md5.digest()).decode()
+
+    @property
+    def sums(self) -> Sums:
+        """Length and checksums of what was written."""
+        return Sums(self.size_bytes, self.crc32c, self.md5)
 
     def write(self, data: bytes) -> None:
         """Append."""
@@ -80,8 +95,13 @@ def hashed_name(name: str) -> str:
 def read_blocks(file: Path) -> Iterator[bytes]:
     """The content of a file, a block at a time."""
     with file.open("rb") as stream:
-        while block := stream.read(READ_BYTES):
-            yield block
+        yield from blocks_of(stream)
+
+
+def blocks_of(stream: BinaryIO) -> Iterator[bytes]:
+    """What is left of an open file, a block at a time."""
+    while block := stream.read(READ_BYTES):
+        yield block
 
 
 def write_json(file: Path, value: object) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
+DEFAULT_STORAGE_CLASS = "STANDARD"
 
 
 class BucketMissing(LookupError):
@@ -29,12 +31,18 @@ class PreconditionFailed(Exception):
         self.unchanged = unchanged
 
 
+class Protected(Exception):
+    """A hold or a retention policy keeps the object from being replaced or deleted."""
+
+
 @dataclass(frozen=True)
 class StoredVersion:
-    """An object in its current generation. `path` holds the content; never write to it.
+    """An object in one of its generations. `path` holds the content; never write to it.
 
-    `crc32c` and `md5` are base64, the first of the big-endian checksum. `properties` are further
-    fields of the JSON API that are kept and given back, such as `cacheControl`.
+    `crc32c` and `md5` are base64, the first of the big-endian checksum; a composite object has a
+    `component_count` and its `md5` is empty. `properties` are further fields of the JSON API that
+    are kept and given back, such as `cacheControl`. `deleted` is when the version ceased to be
+    the live one.
     """
 
     bucket: str
@@ -49,7 +57,20 @@ class StoredVersion:
     updated: datetime
     path: Path
     metadata: Mapping[str, str] = field(default_factory=dict)
-    properties: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    storage_class: str = DEFAULT_STORAGE_CLASS
+    component_count: int | None = None
+    deleted: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a caller says of an object beside its content; None leaves the bucket's default."""
+
+    content_type: str = DEFAULT_CONTENT_TYPE
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    storage_class: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,3 +97,12 @@ class Preconditions:
 
 
 ANY_VERSION = Preconditions()
+
+
+@dataclass(frozen=True)
+class Component:
+    """One source of a composition; None is the live generation, whichever it is."""
+
+    name: str
+    generation: int | None = None
+    generation_match: int | None = None

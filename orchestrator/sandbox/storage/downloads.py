@@ -1,8 +1,10 @@
-"""Downloads: the content of an object, whole or one range of it."""
+"""Downloads: the content of an object, whole, one range of it, or unpacked."""
 
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Iterator, Mapping
 from email.utils import format_datetime
 from typing import BinaryIO
 
@@ -11,15 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orchestrator.sandbox.objects.disk import ObjectDisk, StoredVersion
-from orchestrator.sandbox.objects.draft import READ_BYTES
-from orchestrator.sandbox.storage.wire import (
-    ApiError,
-    etag,
-    integer,
-    object_name_of,
-    preconditions_of,
-)
+from orchestrator.sandbox.objects.disk import DEFAULT_CONTENT_TYPE, ObjectDisk, StoredVersion
+from orchestrator.sandbox.objects.draft import READ_BYTES, blocks_of
+from orchestrator.sandbox.storage.wire import ApiError, check_read, etag
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _HEADER_PROPERTIES = {
@@ -28,19 +24,26 @@ _HEADER_PROPERTIES = {
     "contentEncoding": "content-encoding",
     "contentLanguage": "content-language",
 }
+#: zlib's name for data with a gzip header.
+_GZIP = zlib.MAX_WBITS | 16
 
 
 class _Content(Response):
-    """Sends a part of an open file, and closes it whatever happens."""
+    """Sends blocks of an open file, and closes it whatever happens."""
 
     def __init__(
-        self, file: BinaryIO, start: int, size_bytes: int, status: int, headers: dict[str, str]
+        self,
+        file: BinaryIO,
+        blocks: Iterator[bytes],
+        status: int,
+        headers: Mapping[str, str],
     ) -> None:
         super().__init__(status_code=status, headers=headers)
-        self.headers["content-length"] = str(size_bytes)
+        if "content-length" not in headers:
+            # Starlette counted the empty body.
+            del self.headers["content-length"]
         self._file = file
-        self._start = start
-        self._left = size_bytes
+        self._blocks = blocks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (the ASGI signature)
         head = {
@@ -50,32 +53,63 @@ class _Content(Response):
         }
         with self._file:
             await send(head)
-            self._file.seek(self._start)
-            while self._left > 0 and scope["method"] != "HEAD":
-                block = await run_in_threadpool(self._file.read, min(READ_BYTES, self._left))
-                if not block:
+            while scope["method"] != "HEAD":
+                block = await run_in_threadpool(next, self._blocks, None)
+                if block is None:
                     break
-                self._left -= len(block)
                 await send({"type": "http.response.body", "body": block, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def download(request: Request, disk: ObjectDisk) -> Response:
+def download(
+    request: Request, disk: ObjectDisk, bucket: str, name: str, generation: int | None
+) -> Response:
     """GET with `alt=media`: the content, or the range that the Range header names."""
-    bucket, name = request.path_params["bucket"], object_name_of(request)
-    version, file = disk.open(bucket, name, integer(request.query_params, "generation"))
+    version, file = disk.open(bucket, name, generation)
     try:
-        preconditions_of(request.query_params).check(version)
+        check_read(request, version)
+    except BaseException:
+        file.close()
+        raise
+    return content_answer(request, version, file)
+
+
+def content_answer(
+    request: Request,
+    version: StoredVersion,
+    file: BinaryIO,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The content in `file`, which is closed whatever happens, as far as the request wants it.
+
+    `headers` come on top of those that describe the version. Raises `ApiError` 416.
+    """
+    try:
+        all_headers = _headers(version) | dict(headers or {})
+        if _is_to_be_unpacked(request, version):
+            return _Content(file, _unpacked(file), 200, _unpacked_headers(all_headers))
         wanted = _wanted(request.headers.get("range"), version.size_bytes)
     except BaseException:
         file.close()
         raise
-    headers = _headers(version)
-    if wanted is None:
-        return _Content(file, 0, version.size_bytes, 200, headers)
-    first, last = wanted
-    headers["content-range"] = f"bytes {first}-{last}/{version.size_bytes}"
-    return _Content(file, first, last - first + 1, 206, headers)
+    all_headers["accept-ranges"] = "bytes"
+    status, first, size_bytes = 200, 0, version.size_bytes
+    if wanted is not None:
+        status, first, size_bytes = 206, wanted[0], wanted[1] - wanted[0] + 1
+        all_headers["content-range"] = f"bytes {first}-{wanted[1]}/{version.size_bytes}"
+    all_headers["content-length"] = str(size_bytes)
+    return _Content(file, _part(file, first, size_bytes), status, all_headers)
+
+
+def _part(file: BinaryIO, start: int, size_bytes: int) -> Iterator[bytes]:
+    file.seek(start)
+    left = size_bytes
+    while left > 0:
+        block = file.read(min(READ_BYTES, left))
+        if not block:
+            return
+        left -= len(block)
+        yield block
 
 
 def _wanted(header: str | None, size_bytes: int) -> tuple[int, int] | None:
@@ -97,19 +131,61 @@ def _wanted(header: str | None, size_bytes: int) -> tuple[int, int] | None:
     return first, last
 
 
+def _is_to_be_unpacked(request: Request, version: StoredVersion) -> bool:
+    """Whether the content is stored packed and the client does not take it so."""
+    if version.properties.get("contentEncoding") != "gzip":
+        return False
+    if "no-transform" in version.properties.get("cacheControl", ""):
+        return False
+    return not _takes_gzip(request.headers.get("accept-encoding", ""))
+
+
+def _takes_gzip(accepted: str) -> bool:
+    for entry in accepted.lower().split(","):
+        name, _, parameters = entry.strip().partition(";")
+        if name.strip() in ("gzip", "x-gzip") and not re.fullmatch(r"\s*q=0(\.0*)?\s*", parameters):
+            return True
+    return False
+
+
+def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """What the file holds in gzip format, in blocks of limited size however well it is packed."""
+    unpacker = zlib.decompressobj(_GZIP)
+    for block in blocks_of(file):
+        while block:
+            if unpacker.eof:  # several gzip members may follow each other
+                unpacker = zlib.decompressobj(_GZIP)
+            unpacked = unpacker.decompress(block, READ_BYTES)
+            block = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+            if unpacked:
+                yield unpacked
+            elif not unpacker.eof and not block:
+                break
+
+
+def _unpacked_headers(headers: dict[str, str]) -> dict[str, str]:
+    """The range is ignored and the length not known before the end."""
+    return {name: value for name, value in headers.items() if name != "content-encoding"} | {
+        "warning": "214 UploadServer gunzipped",
+        "x-guploader-response-body-transformations": "gunzipped",
+    }
+
+
 def _headers(version: StoredVersion) -> dict[str, str]:
+    sums = f"crc32c={version.crc32c}" + (f",md5={version.md5}" if version.md5 else "")
     headers = {
-        "content-type": version.content_type,
-        "etag": f'"{etag(version)}"',
+        "content-type": version.content_type or DEFAULT_CONTENT_TYPE,
+        "etag": etag(version),
         "last-modified": format_datetime(version.created, usegmt=True),
-        "accept-ranges": "bytes",
         "x-goog-generation": str(version.generation),
         "x-goog-metageneration": str(version.metageneration),
-        "x-goog-storage-class": "STANDARD",
-        "x-goog-hash": f"crc32c={version.crc32c},md5={version.md5}",
+        "x-goog-storage-class": version.storage_class,
+        "x-goog-hash": sums,
         "x-goog-stored-content-length": str(version.size_bytes),
         "x-goog-stored-content-encoding": version.properties.get("contentEncoding", "identity"),
     }
+    if version.component_count is not None:
+        headers["x-goog-component-count"] = str(version.component_count)
     for name, header in _HEADER_PROPERTIES.items():
         if name in version.properties:
             headers[header] = version.properties[name]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 import secrets
@@ -12,21 +11,27 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from orchestrator.sandbox.edge.gate import public_base
 from orchestrator.sandbox.objects.disk import ObjectDisk, Preconditions
 from orchestrator.sandbox.objects.draft import READ_BYTES, Draft, hashed_name, write_json
+from orchestrator.sandbox.storage.resources import object_resource
+from orchestrator.sandbox.storage.routing import raw_path, read_out
 from orchestrator.sandbox.storage.uploads import Declared, commit, declared_by, sent_sums
 from orchestrator.sandbox.storage.wire import (
     ApiError,
     integer,
     invalid,
+    json_answer,
     json_body,
-    object_resource,
 )
+
+__all__ = ["ResumableUploads", "read_out"]
 
 #: The service keeps bytes in units of this size until the last ones have come.
 UNIT_BYTES = 256 * 1024
@@ -71,8 +76,9 @@ class ResumableUploads:
     async def start(self, request: Request) -> Response:
         """POST `uploadType=resumable`: open a session; its URL is in the Location header."""
         resource = await json_body(request)
-        declared = declared_by(request, resource, request.headers.get("x-upload-content-type"))
-        self._disk.bucket_created(declared.bucket)
+        declared = declared_by(
+            request, self._disk, resource, request.headers.get("x-upload-content-type")
+        )
         declared.preconditions.check(self._disk.get(declared.bucket, declared.name))
         upload_id = secrets.token_urlsafe(32)
         self._part(upload_id).touch()
@@ -84,20 +90,15 @@ class ResumableUploads:
                 self._disk.clock.now(),
             ),
         )
-        url = request.url.replace(query="").include_query_params(
-            uploadType="resumable", upload_id=upload_id
-        )
-        return Response(headers={"location": str(url), "x-guploader-uploadid": upload_id})
+        query = urlencode([*request.query_params.multi_items(), ("upload_id", upload_id)])
+        url = f"{public_base(request)}{raw_path(request.scope)}?{query}"
+        return Response(headers={"location": url, "x-guploader-uploadid": upload_id})
 
     async def resume(self, request: Request) -> Response:
         """PUT to a session's URL: more bytes, or a question about those that arrived."""
         upload_id = request.query_params["upload_id"]
         async with self._lock(upload_id):
-            try:
-                return await self._resume(request, upload_id)
-            except Exception:
-                await read_out(request)
-                raise
+            return await self._resume(request, upload_id)
 
     async def cancel(self, request: Request) -> Response:
         """DELETE a session's URL: what arrived is dropped."""
@@ -114,7 +115,7 @@ class ResumableUploads:
         if session.answer is not None:
             # The client did not see the answer to its last bytes, and sends or asks again.
             await read_out(request)
-            return JSONResponse(session.answer)
+            return json_answer(request, session.answer)
         claim = _content_range(request.headers.get("content-range"))
         if claim.total_bytes not in (None, session.total_bytes or claim.total_bytes):
             raise invalid("The Content-Range differs from the announced length.")
@@ -157,10 +158,10 @@ class ResumableUploads:
         version = await run_in_threadpool(
             commit, self._disk, draft, session.declared, sent_sums(request)
         )
-        resource = object_resource(request, version)
+        resource = object_resource(request, version, self._disk.bucket(version.bucket))
         self._save(upload_id, replace(session, answer=resource))
         self._locks.pop(hashed_name(upload_id), None)
-        return JSONResponse(resource)
+        return json_answer(request, resource)
 
     def _lock(self, upload_id: str) -> asyncio.Lock:
         """One request of an upload at a time: a client that gave up on one may send the next."""
@@ -194,14 +195,6 @@ class ResumableUploads:
             if datetime.fromisoformat(created) < oldest:
                 file.with_suffix(".part").unlink(missing_ok=True)
                 file.unlink()
-
-
-async def read_out(request: Request) -> None:
-    """Take what is left of the body, so that the client can read the answer."""
-    # Starlette raises RuntimeError for a body that was taken to its end.
-    with contextlib.suppress(RuntimeError):
-        async for _ in request.stream():
-            pass
 
 
 async def _write_body(request: Request, file: BinaryIO, skip: int) -> int:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -19,14 +17,17 @@ from orchestrator.sandbox.objects.disk import (
     StoredVersion,
 )
 from orchestrator.sandbox.objects.draft import READ_BYTES, Draft
-from orchestrator.sandbox.storage.multipart import MultipartError, boundary_of, split_related
+from orchestrator.sandbox.storage.description import description_of
+from orchestrator.sandbox.storage.multipart import (
+    FileBody,
+    MultipartError,
+    boundary_of,
+    split_related,
+)
 from orchestrator.sandbox.storage.wire import (
-    FREE_PROPERTIES,
     check_object_name,
-    header_text,
     invalid,
     json_object,
-    metadata_of,
     preconditions_of,
 )
 
@@ -41,34 +42,33 @@ class Declared:
     name: str
     content_type: str
     metadata: Mapping[str, str]
-    properties: Mapping[str, str]
+    properties: Mapping[str, Any]
     preconditions: Preconditions
     crc32c: str | None
     md5: str | None
+    storage_class: str | None = None
 
 
 def declared_by(
-    request: Request, resource: dict[str, Any], content_type: str | None = None
+    request: Request,
+    disk: ObjectDisk,
+    resource: dict[str, Any],
+    content_type: str | None = None,
 ) -> Declared:
     """Read the query and the object resource that came with an upload."""
     query = request.query_params
-    properties = {
-        name: header_text(name, resource[name])
-        for name in FREE_PROPERTIES
-        if resource.get(name) is not None
-    }
-    if "contentEncoding" in query:
-        properties["contentEncoding"] = header_text("contentEncoding", query["contentEncoding"])
-    chosen = resource.get("contentType") or content_type or DEFAULT_CONTENT_TYPE
+    bucket = disk.bucket(request.path_params["bucket"])
+    about = description_of(resource, query, bucket, content_type or DEFAULT_CONTENT_TYPE)
     return Declared(
-        bucket=request.path_params["bucket"],
+        bucket=bucket.name,
         name=check_object_name(query.get("name") or resource.get("name") or ""),
-        content_type=header_text("contentType", chosen),
-        metadata=metadata_of(resource.get("metadata")),
-        properties=properties,
+        content_type=about.content_type,
+        metadata=about.metadata,
+        properties=about.properties,
         preconditions=preconditions_of(query),
         crc32c=resource.get("crc32c"),
         md5=resource.get("md5Hash"),
+        storage_class=about.storage_class,
     )
 
 
@@ -93,6 +93,7 @@ def commit(
         metadata=declared.metadata,
         properties=declared.properties,
         preconditions=declared.preconditions,
+        storage_class=declared.storage_class,
     )
 
 
@@ -106,7 +107,7 @@ async def media_upload(request: Request, disk: ObjectDisk) -> StoredVersion:
     """`uploadType=media`: the body is the content."""
     with disk.draft() as draft:
         await receive_into(request, draft)
-        declared = declared_by(request, {}, request.headers.get("content-type"))
+        declared = declared_by(request, disk, {}, request.headers.get("content-type"))
         return await run_in_threadpool(commit, disk, draft, declared, sent_sums(request))
 
 
@@ -132,19 +133,15 @@ async def receive_into(request: Request, draft: Draft) -> None:
 def _store_parts(request: Request, disk: ObjectDisk, body: Draft) -> StoredVersion:
     if body.size_bytes == 0:
         raise invalid("The multipart body is empty.")
-    with _mapped(body.path) as content, disk.draft() as draft:
+    with body.path.open("rb") as file, disk.draft() as draft:
+        content = FileBody(file, body.size_bytes)
         try:
             boundary = boundary_of(request.headers.get("content-type", ""))
             about, data = split_related(content, boundary)
         except MultipartError as error:
             raise invalid(f"Malformed multipart body: {error}") from error
         resource = json_object(content[about.start : about.end])
-        declared = declared_by(request, resource, data.content_type)
+        declared = declared_by(request, disk, resource, data.content_type)
         for start in range(data.start, data.end, READ_BYTES):
             draft.write(content[start : min(start + READ_BYTES, data.end)])
         return commit(disk, draft, declared, sent_sums(request))
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

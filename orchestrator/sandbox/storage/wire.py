@@ -1,4 +1,4 @@
-"""The words of the Cloud Storage JSON API: errors, resources, preconditions, names."""
+"""The words of the Cloud Storage JSON API: errors, preconditions, names, answers."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
-from urllib.parse import quote, unquote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from orchestrator.sandbox.objects.buckets import BucketPreconditions
 from orchestrator.sandbox.objects.versions import (
     BucketMissing,
     ObjectMissing,
     PreconditionFailed,
     Preconditions,
+    Protected,
     StoredVersion,
 )
+from orchestrator.sandbox.storage.partial import FieldsError, selected
 
 #: Fields of an object that a client may set and that are only kept and given back.
 FREE_PROPERTIES = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage")
@@ -68,6 +69,8 @@ def error_answer(request: Request, error: Exception) -> Response:
         if error.unchanged and request.method in ("GET", "HEAD"):
             return Response(status_code=304)
         error = ApiError(412, "conditionNotMet", str(error))
+    elif isinstance(error, Protected):
+        error = ApiError(403, "retentionPolicyNotMet", str(error))
     if not isinstance(error, ApiError):
         raise error
     if error.size_bytes is not None:
@@ -86,15 +89,37 @@ def error_answer(request: Request, error: Exception) -> Response:
     return JSONResponse(body, error.status, headers)
 
 
-def preconditions_of(query: Mapping[str, str]) -> Preconditions:
-    """The four conditions that a request may carry."""
+def preconditions_of(query: Mapping[str, str], *, source: bool = False) -> Preconditions:
+    """The four conditions that a request may carry, of its target or of its `source`."""
     found: dict[str, int] = {}
     for field, names in _PRECONDITIONS.items():
         for name in names:
-            value = integer(query, name)
+            value = integer(query, "ifSource" + name.removeprefix("if") if source else name)
             if value is not None:
                 found[field] = value
     return Preconditions(**found)
+
+
+def bucket_preconditions_of(query: Mapping[str, str]) -> BucketPreconditions:
+    """The conditions of a bucket's metageneration that a request may carry."""
+    return BucketPreconditions(
+        integer(query, "ifMetagenerationMatch"), integer(query, "ifMetagenerationNotMatch")
+    )
+
+
+def check_read(request: Request, version: StoredVersion) -> None:
+    """Raise `PreconditionFailed` unless the conditions of the query and the headers hold."""
+    preconditions_of(request.query_params).check(version)
+    wanted, known = (_etags(request, name) for name in ("if-match", "if-none-match"))
+    if wanted and "*" not in wanted and etag(version) not in wanted:
+        raise PreconditionFailed(unchanged=False)
+    if known and ("*" in known or etag(version) in known):
+        raise PreconditionFailed(unchanged=True)
+
+
+def _etags(request: Request, header: str) -> set[str]:
+    entries = request.headers.get(header, "").split(",")
+    return {entry.strip().removeprefix("W/").strip('"') for entry in entries if entry.strip()}
 
 
 def integer(query: Mapping[str, str], name: str) -> int | None:
@@ -107,13 +132,9 @@ def integer(query: Mapping[str, str], name: str) -> int | None:
     return int(text)
 
 
-def object_name_of(request: Request) -> str:
-    """The name in an object's URL. Slashes in a name are sent as %2F, others are not its own."""
-    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
-    segment = raw.split(b"?", 1)[0].split(b"/o/", 1)[1].decode("latin-1")
-    if "/" in segment:
-        raise not_served(f"/{segment.split('/', 1)[1]} of an object")
-    return check_object_name(unquote(segment))
+def object_name_of(request: Request, parameter: str = "object") -> str:
+    """The name in an object's URL."""
+    return check_object_name(request.path_params[parameter])
 
 
 def check_object_name(name: str) -> str:
@@ -169,64 +190,22 @@ def json_object(text: bytes) -> dict[str, Any]:
     return value
 
 
-def bucket_resource(request: Request, name: str, created: datetime) -> dict[str, Any]:
-    """A bucket as the API describes it."""
-    return {
-        "kind": "storage#bucket",
-        "id": name,
-        "name": name,
-        "selfLink": f"{_root(request)}/storage/v1/b/{name}",
-        "projectNumber": "1",
-        "generation": "1",
-        "metageneration": "1",
-        "location": "US",
-        "locationType": "multi-region",
-        "storageClass": "STANDARD",
-        "etag": "CAE=",
-        "timeCreated": _instant(created),
-        "updated": _instant(created),
-    }
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """A truth value of the query; absent is false."""
+    return query.get(name, "").lower() == "true"
 
 
-def object_resource(request: Request, version: StoredVersion) -> dict[str, Any]:
-    """An object as the API describes it."""
-    root = _root(request)
-    path = f"/storage/v1/b/{version.bucket}/o/{quote(version.name, safe='')}"
-    media = urlencode({"generation": version.generation, "alt": "media"})
-    resource: dict[str, Any] = {
-        "kind": "storage#object",
-        "id": f"{version.bucket}/{version.name}/{version.generation}",
-        "selfLink": f"{root}{path}",
-        "mediaLink": f"{root}/download{path}?{media}",
-        "name": version.name,
-        "bucket": version.bucket,
-        "generation": str(version.generation),
-        "metageneration": str(version.metageneration),
-        "contentType": version.content_type,
-        "storageClass": "STANDARD",
-        "size": str(version.size_bytes),
-        "md5Hash": version.md5,
-        "crc32c": version.crc32c,
-        "etag": etag(version),
-        "timeCreated": _instant(version.created),
-        "updated": _instant(version.updated),
-        "timeStorageClassUpdated": _instant(version.created),
-        "timeFinalized": _instant(version.created),
-        **version.properties,
-    }
-    if version.metadata:
-        resource["metadata"] = dict(version.metadata)
-    return resource
+def json_answer(request: Request, resource: Mapping[str, Any]) -> Response:
+    """A resource, or the part of it that `fields` selects."""
+    fields = request.query_params.get("fields")
+    if not fields:
+        return JSONResponse(dict(resource))
+    try:
+        return JSONResponse(selected(resource, fields))
+    except FieldsError as error:
+        raise ApiError(400, "invalidParameter", f"Invalid field selection {error}") from None
 
 
 def etag(version: StoredVersion) -> str:
     """Changes with the content and with the metadata."""
     return base64.b64encode(f"{version.generation}/{version.metageneration}".encode()).decode()
-
-
-def _root(request: Request) -> str:
-    return str(request.base_url).rstrip("/")
-
-
-def _instant(instant: datetime) -> str:
-    return instant.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
