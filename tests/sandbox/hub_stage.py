@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from orchestrator.sandbox.edge.serving import AppServer
 from orchestrator.sandbox.hub.app import Account, TokenScope, hub_app
+from tests.sandbox.openapi_judge import Judge
 
 ACCOUNTS = {
     "hf_alice": Account("alice", orgs={"lab": "write", "club": "read", "guild": "contributor"}),
@@ -23,7 +24,12 @@ ACCOUNTS = {
         "alice", role="fineGrained", scopes=(TokenScope("model", "alice/one", ("repo.write",)),)
     ),
     "hf_bob": Account("bob"),
+    "hf_boss": Account("boss", orgs={"lab": "admin"}),
+    "hf_guest": Account("guest", orgs={"lab": "read", "club": "no_access"}),
+    "hf_talker": Account("bob", role="fineGrained", everywhere=("discussion.write",)),
+    "hf_opener": Account("bob", role="fineGrained", reads_gated=True),
 }
+ALICE = {"authorization": "Bearer hf_alice"}
 CARD = "---\nlicense: apache-2.0\nbase_model: google/gemma-3-270m\ntags:\n- router\n---\n# Card\n"
 WEIGHTS = bytes(range(256)) * 40
 
@@ -34,9 +40,14 @@ class Stage:
     app: Starlette
     url: str
 
-    def open(self, root: Path) -> None:
+    def __init__(self) -> None:
+        #: Path and authorization of every request to this Hub.
+        self.tokens: list[tuple[str, str | None]] = []
+
+    def open(self, root: Path, **options: Any) -> None:
         """Put a Hub on the stage."""
-        self.app = hub_app(root, ACCOUNTS)
+        self.tokens.clear()
+        self.app = hub_app(root, **{"accounts": ACCOUNTS, **options})
 
     @property
     def requests(self) -> list[tuple[str, str]]:
@@ -45,7 +56,9 @@ class Stage:
         return asked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.app(scope, receive, send)
+        token = dict(scope["headers"]).get(b"authorization")
+        self.tokens.append((scope["path"], token.decode() if token else None))
+        await Judge(self.app)(scope, receive, send)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
 
 from orchestrator.sandbox.edge.serving import AppServer
 from orchestrator.sandbox.hub.app import hub_app
-from tests.sandbox.hub_stage import ACCOUNTS, WEIGHTS, Stage, put, served, status_of
+from tests.sandbox.hub_stage import ACCOUNTS, ALICE, WEIGHTS, Stage, put, served, status_of
 
 
 @pytest.fixture(scope="module")
@@ -167,10 +167,14 @@ def test_what_is_absent_is_named_in_the_errors_code(
         ("/api/models/alice/one/tree/main/folder", "EntryNotFound"),
     ):
         for method in ("GET", "HEAD") if "resolve" in path else ("GET",):
-            reply = httpx2.request(method, f"{stage.url}{path}")
-            assert reply.status_code == 404
-            assert reply.headers["x-error-code"] == code
-            assert reply.headers["x-error-message"]
+            # What is absent or hidden asks the anonymous to log in.
+            missing = 401 if code == "RepoNotFound" else 404
+            for headers, status in ((ALICE, 404), ({}, missing)):
+                reply = httpx2.request(
+                    method, f"{stage.url}{path}", headers=headers, follow_redirects=True
+                )
+                assert (reply.status_code, reply.headers["x-error-code"]) == (status, code)
+                assert reply.headers["x-error-message"]
     assert not api.file_exists("alice/one", "a.txt")
     with pytest.raises(RemoteEntryNotFoundError):
         api.hf_hub_download("alice/one", "a.txt", cache_dir=tmp_path)
@@ -182,7 +186,17 @@ def test_visibility_changes_only_when_asked_for(stage: Stage, api: HfApi) -> Non
     assert not stranger.repo_exists("alice/one")
     api.update_repo_settings("alice/one", private=False)
     assert stranger.model_info("alice/one").private is False
-    assert status_of(lambda: api.update_repo_settings("alice/one", gated="auto")) == 501
+    api.update_repo_settings("alice/one", gated="auto")
+    assert stranger.model_info("alice/one").private is False
+    address = f"{stage.url}/api/models/alice/one/settings"
+    for body, status in (
+        ({"visibility": "protected"}, 400),
+        ({"gated": "always"}, 400),
+        ({"gatedNotificationsEmail": "nobody"}, 400),
+        ({}, 400),
+        ({"resourceGroup": "x"}, 501),
+    ):
+        assert httpx2.put(address, json=body, headers=ALICE).status_code == status
 
 
 def test_a_deleted_repo_is_gone(api: HfApi, tmp_path: Path) -> None:

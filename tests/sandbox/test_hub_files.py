@@ -201,27 +201,6 @@ def test_a_commit_that_makes_no_sense_is_refused(api: HfApi, stage: Stage, body:
     assert api.model_info("alice/one").sha == head
 
 
-def test_content_is_served_in_ranges_with_its_commit_and_digest(stage: Stage, api: HfApi) -> None:
-    api.create_repo("one")
-    oid = put(api, "alice/one", {"w.safetensors": WEIGHTS, "a.txt": b"hello"})
-    address = f"{stage.url}/alice/one/resolve/main/w.safetensors"
-    sha256 = hashlib.sha256(WEIGHTS).hexdigest()
-    head = httpx2.head(address)
-    assert head.headers["x-repo-commit"] == oid
-    assert head.headers["etag"] == head.headers["x-linked-etag"] == f'"{sha256}"'
-    assert head.headers["content-length"] == head.headers["x-linked-size"] == str(len(WEIGHTS))
-    for wanted, expected in (("0-9", WEIGHTS[:10]), ("-5", WEIGHTS[-5:]), ("9-", WEIGHTS[9:])):
-        part = httpx2.get(address, headers={"range": f"bytes={wanted}"})
-        assert (part.status_code, part.content) == (206, expected)
-        assert part.headers["content-range"].endswith(f"/{len(WEIGHTS)}")
-    beyond = httpx2.get(address, headers={"range": f"bytes={len(WEIGHTS)}-"})
-    assert beyond.status_code == 416
-    assert beyond.headers["content-range"] == f"bytes */{len(WEIGHTS)}"
-    text = httpx2.head(f"{stage.url}/alice/one/resolve/{oid}/a.txt")
-    assert text.headers["etag"] == '"b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0"'
-    assert "x-linked-etag" not in text.headers
-
-
 def test_safetensors_headers_are_read_from_the_first_bytes(api: HfApi) -> None:
     api.create_repo("one")
     put(api, "alice/one", {"adapter_model.safetensors": safetensors_bytes()})

@@ -13,10 +13,12 @@ import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from orchestrator.clock import Clock
+from orchestrator.sandbox.hub.access_requests import check_gate
 from orchestrator.sandbox.hub.repos import Repo, Repositories
+from orchestrator.sandbox.hub.transfers import Transfers
 from orchestrator.sandbox.hub.wire import (
     Account,
     HubError,
@@ -59,11 +61,11 @@ class Call:
         """Whether a query parameter asks for something."""
         return self.query.get(name, "false").lower() in ("1", "true")
 
-    def number(self, name: str, default: int, highest: int) -> int:
+    def number(self, name: str, default: int, highest: int, *, least: int = 0) -> int:
         """A query parameter that counts something."""
         text = self.query.get(name, str(default))
-        if not text.isdecimal() or not 0 <= int(text) <= highest:
-            raise HubError(400, f"{name} must be a number from 0 to {highest}")
+        if not text.isdecimal() or not least <= int(text) <= highest:
+            raise HubError(400, f"{name} must be a number from {least} to {highest}")
         return int(text)
 
     def json(self) -> dict[str, Any]:
@@ -86,26 +88,78 @@ class Call:
 class HubFace:
     """What every handler needs: the repositories, the accounts and the clock."""
 
-    def __init__(self, root: Path, accounts: Mapping[str, Account], clock: Clock) -> None:
+    def __init__(
+        self,
+        root: Path,
+        accounts: Mapping[str, Account],
+        clock: Clock,
+        transfers: Transfers = Transfers(),  # noqa: B008 (frozen)
+    ) -> None:
         self.repos = Repositories(root, clock)
         self.accounts = dict(accounts)
         self.clock = clock
+        self.transfers = transfers
         self.started = instant(clock.now())
         self.signing_key = _signing_key(root / "signing-key")
+
+    @property
+    def users(self) -> set[str]:
+        """The names of all people."""
+        return {account.name for account in self.accounts.values()}
 
     def readable(self, call: Call) -> Repo:
         """The repository that a request names; hidden ones look as if they were absent."""
         repo = self.repos.get(call.kind, call.repo_id)
         if repo is None or not call.sees(repo):
-            raise repo_missing()
+            raise repo_missing(call.account)
         return repo
 
-    def writable(self, call: Call) -> Repo:
-        """The repository that a request wants to change."""
+    def openable(self, call: Call) -> Repo:
+        """The repository whose contents a request wants; raises `GatedRepo` where a gate is."""
         repo = self.readable(call)
-        if not call.need_account().may_write(repo.kind, repo.id, repo.creator):
-            raise HubError(403, "This token may not write to this repository")
+        check_gate(self.repos, repo, call.account)
         return repo
+
+    def contributable(self, call: Call) -> Repo:
+        """The repository to which a request wants to add a discussion or a pull request."""
+        repo = self.readable(call)
+        account = call.need_account()
+        if not account.may_discuss(repo.kind, repo.id):
+            raise _refused(account, "This token may not write to discussions")
+        if repo.discussions_disabled:
+            raise HubError(403, "Discussions are disabled for this repo")
+        return repo
+
+    def writable(self, call: Call, otherwise: str = "Authorization error.") -> Repo:
+        """The repository that a request wants to change; `otherwise` is said to who may not."""
+        repo = self.readable(call)
+        account = call.need_account()
+        if not account.may_write(repo.kind, repo.id, repo.creator):
+            raise _refused(account, otherwise)
+        return repo
+
+    def redirect(self, call: Call) -> Response | None:
+        """Where a request for a repository by its former name should go, or None."""
+        if not {"ns", "repo"} <= set(call.params) or self.repos.get(call.kind, call.repo_id):
+            return None
+        repo = self.repos.moved(call.kind, call.repo_id)
+        if repo is None or not call.sees(repo):
+            return None
+        folder = KINDS[call.kind]
+        for prefix in (f"/api/{folder}", f"/api/resolve-cache/{folder}", f"/{folder}", ""):
+            start = f"{prefix}/{call.repo_id}"
+            if call.path.startswith(start):
+                query = f"?{call.query}" if call.query else ""
+                target = f"{prefix}/{repo.id}{call.path.removeprefix(start)}{query}"
+                text = f"Temporary Redirect. Redirecting to {target}"
+                return PlainTextResponse(text, 307, {"Location": target})
+        return None
+
+
+def _refused(account: Account, otherwise: str) -> HubError:
+    if account.role == "read":
+        return HubError(403, "Forbidden: you must use a write token to upload to a repository.")
+    return HubError(403, otherwise)
 
 
 Handler = Callable[[HubFace, Call], Response]
@@ -129,7 +183,8 @@ def endpoint(
                 account=account,
                 base_url=str(request.base_url).rstrip("/"),
             )
-            return await run_in_threadpool(handler, face, call)
+            moved = face.redirect(call)
+            return await run_in_threadpool(handler, face, call) if moved is None else moved
         except HubError as error:
             return error_reply(error)
 

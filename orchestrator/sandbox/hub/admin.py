@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from orchestrator.sandbox.hub.access import KINDS, Call, HubFace
-from orchestrator.sandbox.hub.repos import MAIN, Repo, check_ref_name
-from orchestrator.sandbox.hub.wire import HubError, hex_id, repo_missing, revision_missing
+from orchestrator.sandbox.hub.wire import HubError, hex_id, repo_missing
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}")
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _one_of(*choices: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in choices
+
+
+#: The settings besides visibility: their name in a repository's record, and what they may be.
+_SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "gated": ("gated", lambda value: value is False or value in ("auto", "manual")),
+    "orgMembersGated": ("org_members_gated", _is_flag),
+    "gatedNotificationsEmail": (
+        "gated_notifications_email",
+        lambda value: isinstance(value, str) and _EMAIL.fullmatch(value) is not None,
+    ),
+    "gatedNotificationsMode": ("gated_notifications_mode", _one_of("bulk", "real-time")),
+    "discussionsDisabled": ("discussions_disabled", _is_flag),
+    "discussionsSorting": (
+        "discussions_sorting",
+        _one_of("recently-created", "trending", "reactions"),
+    ),
+}
 
 
 def whoami(face: HubFace, call: Call) -> Response:
@@ -24,7 +50,8 @@ def whoami(face: HubFace, call: Call) -> Response:
     }
     if account.role == "fineGrained":
         token["fineGrained"] = {
-            "global": [],
+            "global": list(account.everywhere),
+            "canReadGatedRepos": account.reads_gated,
             "scoped": [
                 {
                     "entity": {
@@ -58,15 +85,13 @@ def create(face: HubFace, call: Call) -> Response:
     """POST `/api/repos/create`: a new repository, or 409 with the address of the old one."""
     account = call.need_account()
     kind, repo_id, body = _named(call, account.name)
-    visibility = body.get("visibility") or ("private" if body.get("private") else "public")
-    if visibility not in ("private", "public"):
-        raise HubError(400, f"A {kind} cannot be {visibility}")
+    visibility = chosen_visibility(kind, body, "public")
     if not account.may_write(kind, repo_id, account.name):
         owner = repo_id.split("/")[0]
         raise HubError(
             403, f'You don\'t have the rights to create a {kind} under the namespace "{owner}"'
         )
-    url = f"{call.base_url}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
+    url = repo_url(call, kind, repo_id)
     with face.repos.lock:
         if face.repos.get(kind, repo_id):
             raise HubError(409, f"You already created this {kind} repo: {repo_id}", url=url)
@@ -83,7 +108,7 @@ def delete(face: HubFace, call: Call) -> Response:
     with face.repos.lock:
         repo = face.repos.get(kind, repo_id)
         if repo is None or not call.sees(repo):
-            raise repo_missing()
+            raise repo_missing(account)
         if not account.may_write(kind, repo_id, repo.creator):
             raise HubError(403, "This token may not delete this repository")
         face.repos.delete(repo)
@@ -91,26 +116,33 @@ def delete(face: HubFace, call: Call) -> Response:
 
 
 def settings(face: HubFace, call: Call) -> Response:
-    """PUT `/settings`: make a repository private or public."""
+    """PUT `/settings`: who sees a repository, who opens its files, whether it is discussed."""
     body = call.json()
-    unserved = sorted(set(body) - {"private", "visibility"})
+    unserved = sorted(set(body) - {"private", "visibility", *_SETTINGS})
     if unserved:
         raise HubError(501, f"These settings are not served: {', '.join(unserved)}")
-    visibility = body.get("visibility") or {True: "private", False: "public"}.get(
-        body.get("private", "")
-    )
-    if visibility not in ("private", "public"):
-        raise HubError(400, f"visibility must be private or public, not {visibility!r}")
-    private = visibility == "private"
+    if not body:
+        raise HubError(400, "At least one setting is needed")
+    update: dict[str, Any] = {}
+    for name, (field, allowed) in _SETTINGS.items():
+        if name in body:
+            if not allowed(body[name]):
+                raise HubError(400, f'"{name}" cannot be {body[name]!r}')
+            update[field] = body[name]
+    if "gated" in update:
+        update["gated"] = update["gated"] or None
     with face.repos.lock:
         repo = face.writable(call)
-        face.repos.save(repo.model_copy(update={"private": private}))
-    return JSONResponse({"private": private, "visibility": visibility})
+        default = "private" if repo.private else "public"
+        visibility = chosen_visibility(repo.kind, body, default)
+        update["private"] = visibility == "private"
+        face.repos.save(repo.model_copy(update=update))
+    return JSONResponse({**body, "private": update["private"], "visibility": visibility})
 
 
 def check_access(face: HubFace, call: Call) -> Response:
-    """GET `/auth-check`: whether the repository can be read."""
-    face.readable(call)
+    """GET `/auth-check`: whether the contents of the repository can be read."""
+    face.openable(call)
     return PlainTextResponse("OK")
 
 
@@ -120,58 +152,27 @@ def check_write_access(face: HubFace, call: Call) -> Response:
     return PlainTextResponse("OK")
 
 
-def create_tag(face: HubFace, call: Call) -> Response:
-    """POST `/tag/{rev}`: name a revision."""
-    name = call.json().get("tag")
-    if not isinstance(name, str):
-        raise HubError(400, '"tag" must be a string')
-    check_ref_name(name)
-    with face.repos.lock:
-        repo = face.writable(call)
-        target = face.repos.resolve(repo, call.params["rev"]).oid
-        if name in repo.tags:
-            raise HubError(409, f"Tag reference exists already: {name}")
-        face.repos.save(repo.model_copy(update={"tags": {**repo.tags, name: target}}))
-    return PlainTextResponse("OK")
+def chosen_visibility(kind: str, body: Mapping[str, Any], default: str) -> str:
+    """The visibility that a request asks for, in either of the two ways; private or public."""
+    asked = body.get("private")
+    by_flag = default if asked is None else ("private" if asked else "public")
+    visibility = body.get("visibility") or by_flag
+    if visibility not in ("private", "public"):
+        raise HubError(400, f"A {kind} cannot be {visibility}")
+    return str(visibility)
 
 
-def delete_tag(face: HubFace, call: Call) -> Response:
-    """DELETE `/tag/{tag}`."""
-    name = call.params["rev"]
-    with face.repos.lock:
-        repo = face.writable(call)
-        if name not in repo.tags:
-            raise revision_missing(name)
-        face.repos.save(repo.model_copy(update={"tags": _without(repo.tags, name)}))
-    return PlainTextResponse("OK")
+def repo_url(call: Call, kind: str, repo_id: str) -> str:
+    """The address of a repository's page."""
+    return f"{call.base_url}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
 
 
-def create_branch(face: HubFace, call: Call) -> Response:
-    """POST `/branch/{branch}`: a branch from a revision, or from main."""
-    name, body = call.params["rev"], call.json()
-    check_ref_name(name)
-    if body.get("emptyBranch"):
-        raise HubError(501, "Empty branches are not served")
-    with face.repos.lock:
-        repo = face.writable(call)
-        if name in repo.branches and not body.get("overwrite"):
-            raise HubError(409, f"Reference already exists: refs/heads/{name}")
-        start = face.repos.resolve(repo, str(body.get("startingPoint") or MAIN)).oid
-        _save_branches(face, repo, {**repo.branches, name: start})
-    return PlainTextResponse("OK")
-
-
-def delete_branch(face: HubFace, call: Call) -> Response:
-    """DELETE `/branch/{branch}`; main stays."""
-    name = call.params["rev"]
-    with face.repos.lock:
-        repo = face.writable(call)
-        if name not in repo.branches:
-            raise revision_missing(name)
-        if name == MAIN:
-            raise HubError(403, "The main branch cannot be deleted")
-        _save_branches(face, repo, _without(repo.branches, name))
-    return PlainTextResponse("OK")
+def checked_id(owner: str, name: str) -> str:
+    """`owner/name`, refused unless both can be names."""
+    for part in (owner, name):
+        if "--" in part or ".." in part or part.endswith(".git") or not _NAME.fullmatch(part):
+            raise HubError(400, f"Invalid repo name: {name!r}")
+    return f"{owner}/{name}"
 
 
 def _named(call: Call, own: str) -> tuple[str, str, dict[str, Any]]:
@@ -179,14 +180,11 @@ def _named(call: Call, own: str) -> tuple[str, str, dict[str, Any]]:
     kind, name = body.get("type") or "model", body.get("name")
     if kind not in KINDS:
         raise HubError(501, f"Repositories of type {kind!r} are not served")
+    if not isinstance(name, str):
+        raise HubError(400, f"Invalid repo name: {name!r}")
     owner, _, plain = f"{body.get('organization') or own}/{name}".rpartition("/")
-    if "/" in owner:  # the name came with its namespace
-        owner = owner.split("/")[1]
-    for part in (owner, plain):
-        bad = "--" in part or ".." in part or part.endswith(".git")
-        if bad or not _NAME.fullmatch(part) or not isinstance(name, str):
-            raise HubError(400, f"Invalid repo name: {name!r}")
-    return kind, f"{owner}/{plain}", body
+    # The name may come with its namespace.
+    return kind, checked_id(owner.split("/")[-1], plain), body
 
 
 def _party(call: Call, kind: str, name: str) -> dict[str, str]:
@@ -196,11 +194,3 @@ def _party(call: Call, kind: str, name: str) -> dict[str, str]:
         "fullname": name,
         "avatarUrl": f"{call.base_url}/avatars/{name}.svg",
     }
-
-
-def _without(names: dict[str, str], name: str) -> dict[str, str]:
-    return {key: value for key, value in names.items() if key != name}
-
-
-def _save_branches(face: HubFace, repo: Repo, branches: dict[str, str]) -> None:
-    face.repos.save(repo.model_copy(update={"branches": branches}))

@@ -1,7 +1,7 @@
 """The Hugging Face Hub as a local server: models and datasets, over the wire of its own client.
 
-Speaks what `huggingface_hub` says with `HF_HUB_DISABLE_XET=1`. What it does not serve (spaces, pull
-requests, gated repositories, Xet, LFS in several parts) is refused with 501 or absent, never faked.
+Speaks what `huggingface_hub` says with `HF_HUB_DISABLE_XET=1`. What it does not serve (spaces,
+kernels, Xet) is refused with 501 or absent, never faked.
 """
 
 from __future__ import annotations
@@ -10,14 +10,33 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
-from orchestrator.sandbox.hub import admin, commit, lfs, reads
+from orchestrator.sandbox.hub import (
+    admin,
+    commit,
+    descriptions,
+    downloads,
+    gating,
+    lfs,
+    lfs_parts,
+    lists,
+    moves,
+    preupload,
+    pulls,
+    reads,
+    references,
+    sizes,
+    threads,
+)
 from orchestrator.sandbox.hub.access import KINDS, Call, Handler, HubFace, endpoint
+from orchestrator.sandbox.hub.ratelimit import RateLimiter, RateLimits, RequestCounts, RequestIds
+from orchestrator.sandbox.hub.transfers import Transfers
 from orchestrator.sandbox.hub.wire import (
     Account,
     EncodedPaths,
@@ -27,45 +46,84 @@ from orchestrator.sandbox.hub.wire import (
     repo_missing,
 )
 
-__all__ = ["Account", "TokenScope", "hub_app"]
+__all__ = ["Account", "RateLimits", "TokenScope", "hub_app"]
 
 #: Method, path below `/api/models/{ns}/{repo}`, handler.
 _REPO_API: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "", reads.info),
-    ("GET", "/revision/{rev}", reads.info),
+    ("GET", "", descriptions.info),
+    ("GET", "/revision/{rev}", descriptions.info),
     ("GET", "/tree/{rev}", reads.tree),
     ("GET", "/tree/{rev}/{path:path}", reads.tree),
     ("POST", "/paths-info/{rev}", reads.paths_info),
+    ("GET", "/treesize/{rev}", sizes.tree_size),
+    ("GET", "/treesize/{rev}/{path:path}", sizes.tree_size),
+    ("GET", "/lfs-files", sizes.lfs_files),
     ("GET", "/commits/{rev}", reads.commits),
     ("GET", "/refs", reads.refs),
-    ("POST", "/preupload/{rev}", commit.preupload),
+    ("POST", "/preupload/{rev}", preupload.preupload),
     ("POST", "/commit/{rev}", commit.commit),
-    ("POST", "/tag/{rev}", admin.create_tag),
-    ("DELETE", "/tag/{rev}", admin.delete_tag),
-    ("POST", "/branch/{rev}", admin.create_branch),
-    ("DELETE", "/branch/{rev}", admin.delete_branch),
+    ("POST", "/tag/{rev}", references.create_tag),
+    ("DELETE", "/tag/{rev}", references.delete_tag),
+    ("POST", "/branch/{rev}", references.create_branch),
+    ("DELETE", "/branch/{rev}", references.delete_branch),
+    ("POST", "/super-squash/{rev}", references.super_squash),
+    ("POST", "/duplicate", moves.duplicate),
     ("PUT", "/settings", admin.settings),
     ("GET", "/auth-check", admin.check_access),
     ("GET", "/auth-check/write", admin.check_write_access),
+    ("GET", "/discussions", threads.listing),
+    ("POST", "/discussions", threads.create),
+    ("GET", "/discussions/{num}", threads.details),
+    ("DELETE", "/discussions/{num}", threads.delete),
+    ("POST", "/discussions/{num}/comment", threads.comment),
+    ("POST", "/discussions/{num}/comment/{comment}/edit", threads.edit),
+    ("POST", "/discussions/{num}/comment/{comment}/hide", threads.hide),
+    ("POST", "/discussions/{num}/title", threads.rename),
+    ("POST", "/discussions/{num}/status", threads.change_status),
+    ("POST", "/discussions/{num}/pin", threads.pin),
+    ("POST", "/discussions/{num}/merge", pulls.merge),
+    ("POST", "/user-access-request/cancel", gating.cancel_own),
+    ("POST", "/user-access-request/handle", gating.handle),
+    ("POST", "/user-access-request/batch", gating.batch),
+    ("POST", "/user-access-request/grant", gating.grant),
+    ("GET", "/user-access-request/{status}", gating.listing),
 )
 #: The same, below the address of the repository itself.
 _REPO_PAGES: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "/resolve/{rev}/{path:path}", reads.resolve),
+    ("GET", "/resolve/{rev}/{path:path}", downloads.resolve),
     ("POST", ".git/info/lfs/objects/batch", lfs.batch),
     ("POST", ".git/info/lfs/verify", lfs.verify),
+    ("POST", "/ask-access", gating.ask),
 )
 
 
-def hub_app(root: Path, accounts: Mapping[str, Account], clock: Clock = SYSTEM_CLOCK) -> Starlette:
+def hub_app(
+    root: Path,
+    accounts: Mapping[str, Account],
+    clock: Clock = SYSTEM_CLOCK,
+    *,
+    transfers: Transfers = Transfers(),  # noqa: B008 (frozen)
+    limits: RateLimits = RateLimits(),  # noqa: B008 (frozen)
+) -> Starlette:
     """The Hub, with its state under `root` and an account for each bearer token.
 
+    `transfers` says which LFS files travel in parts, `limits` how many requests are taken.
     `app.state.requests` lists what was asked for, as (method, path).
     """
     root.mkdir(parents=True, exist_ok=True)
-    face = HubFace(root, accounts, clock)
+    face = HubFace(root, accounts, clock, transfers)
 
     async def receive(request: Request) -> Response:
         return await lfs.receive(face, request)
+
+    async def receive_part(request: Request) -> Response:
+        return await lfs_parts.receive_part(face, request)
+
+    async def complete(request: Request) -> Response:
+        return await lfs_parts.complete(face, request)
+
+    async def deliver(request: Request) -> Response:
+        return await run_in_threadpool(downloads.deliver, face, request)
 
     def route(method: str, path: str, handler: Handler, kind: str = "model") -> Route:
         return Route(path, endpoint(face, handler, kind), methods=[method])
@@ -75,11 +133,17 @@ def hub_app(root: Path, accounts: Mapping[str, Account], clock: Clock = SYSTEM_C
         route("POST", "/api/validate-yaml", commit.validate_yaml),
         route("POST", "/api/repos/create", admin.create),
         route("DELETE", "/api/repos/delete", admin.delete),
+        route("POST", "/api/repos/move", moves.move),
         Route(lfs.STORAGE_PATH, receive, methods=["PUT"]),
+        Route(lfs_parts.PART_PATH, receive_part, methods=["PUT"]),
+        Route(lfs_parts.COMPLETE_PATH, complete, methods=["POST"]),
+        Route(downloads.CDN_PATH, deliver, methods=["GET"]),
     ]
     for kind, folder in KINDS.items():
         api, pages = f"/api/{folder}", "" if kind == "model" else f"/{folder}"
-        routes.append(route("GET", api, reads.all_of, kind))
+        routes.append(route("GET", api, lists.all_of, kind))
+        cached = f"/api/resolve-cache/{folder}/{{ns}}/{{repo}}/{{rev}}/{{path:path}}"
+        routes.append(route("GET", cached, downloads.resolve_cache, kind))
         for method, path, handler in _REPO_API:
             routes.append(route(method, api + "/{ns}/{repo}" + path, handler, kind))
         for method, path, handler in _REPO_PAGES:
@@ -91,7 +155,11 @@ def hub_app(root: Path, accounts: Mapping[str, Account], clock: Clock = SYSTEM_C
     requests: list[tuple[str, str]] = []
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(EncodedPaths, requests=requests)],
+        middleware=[
+            Middleware(RequestIds, clock=clock),
+            Middleware(EncodedPaths, requests=requests),
+            Middleware(RateLimiter, counts=RequestCounts(limits, clock), accounts=face.accounts),
+        ],
         exception_handlers={404: _no_page, 405: _no_page},
     )
     app.router.redirect_slashes = False
@@ -99,8 +167,8 @@ def hub_app(root: Path, accounts: Mapping[str, Account], clock: Clock = SYSTEM_C
     return app
 
 
-def _no_repo(_face: HubFace, _call: Call) -> Response:
-    raise repo_missing()
+def _no_repo(_face: HubFace, call: Call) -> Response:
+    raise repo_missing(call.account)
 
 
 def _no_page(_request: Request, error: Exception) -> Response:

@@ -25,8 +25,15 @@ deepfloyd-if-license fair-noncommercial-research-license llama2 llama3 llama3.1 
 llama3.3 llama4 grok2-community gemma unknown other
 """
 LICENSES = frozenset(_LICENSES.split())
-_LISTS = ("tags", "widget", "model-index", "extra_gated_fields_order")
-_TEXTS = ("pipeline_tag", "library_name", "license_name", "license_link")
+_LISTS = (
+    *("tags", "widget", "model-index", "extra_gated_fields_order"),
+    *("task_categories", "task_ids", "size_categories"),
+)
+_TEXTS = ("pipeline_tag", "library_name", "license_name", "license_link", "pretty_name")
+#: Names of the first cards, which are refused by now.
+_RENAMED = {"languages": "language", "licenses": "license"}
+_LANGUAGE = re.compile(r"[a-z]{2,3}")
+_LANGUAGE_WORDS = frozenset({"code", "multilingual"})
 
 
 def card_data(content: str) -> dict[str, Any]:
@@ -61,10 +68,10 @@ def _metadata(content: str) -> tuple[dict[str, Any] | None, list[str]]:
 
 
 def _mistakes(metadata: dict[str, Any]) -> Iterator[str]:
-    licence = metadata.get("license")
-    for one in licence if isinstance(licence, list) else [licence]:
-        if licence is not None and one not in LICENSES:
-            yield f'"license" must be one of [{", ".join(sorted(LICENSES))}, array]'
+    for old, new in _RENAMED.items():
+        if old in metadata:
+            yield f'"{old}" is not allowed. Use "{new}"'
+    yield from _licence_mistakes(metadata)
     for name in _LISTS:
         if not isinstance(metadata.get(name, []), list):
             yield f'"{name}" must be an array'
@@ -73,16 +80,45 @@ def _mistakes(metadata: dict[str, Any]) -> Iterator[str]:
             yield f'"{name}" must be a string'
     if not all(isinstance(tag, str) for tag in _listed(metadata, "tags")):
         yield '"tags" must be an array of strings'
-    for name in ("base_model", "datasets"):
-        for one in _listed(metadata, name):
-            if not isinstance(one, str) or not _REPO_ID.fullmatch(one):
-                kind = "model" if name == "base_model" else "dataset"
-                yield (
-                    f'"{name}" with value "{one}" is not valid. '
-                    f"Use a {kind} id from https://hf.co/{kind}s."
-                )
+    yield from _name_mistakes(metadata)
     for index, model in enumerate(_listed(metadata, "model-index")):
         yield from _index_mistakes(f"model-index[{index}]", model)
+
+
+def _licence_mistakes(metadata: dict[str, Any]) -> Iterator[str]:
+    licence = metadata.get("license")
+    for one in licence if isinstance(licence, list) else [licence]:
+        if licence is not None and (not isinstance(one, str) or one not in LICENSES):
+            yield f'"license" must be one of [{", ".join(sorted(LICENSES))}, array]'
+
+
+def _name_mistakes(metadata: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the names of languages and of other repositories."""
+    for place, one in _placed(metadata, "language"):
+        known = isinstance(one, str) and (_LANGUAGE.fullmatch(one) or one in _LANGUAGE_WORDS)
+        if not known:
+            yield (
+                f'"{place}" with value "{one}" is not valid. It must be an ISO 639-1, 639-2 or '
+                '639-3 code (two/three letters), or a special value like "code", "multilingual". '
+                "If you want to use BCP-47 identifiers, you can specify them in language_bcp47."
+            )
+    for name, kind in (("base_model", "model"), ("datasets", "dataset")):
+        for place, one in _placed(metadata, name):
+            if not isinstance(one, str) or not _REPO_ID.fullmatch(one):
+                use = "Use" if kind == "model" else "If possible, use"
+                yield (
+                    f'"{place}" with value "{one}" is not valid. '
+                    f"{use} a {kind} id from https://hf.co/{kind}s."
+                )
+
+
+def _placed(metadata: dict[str, Any], name: str) -> Iterator[tuple[str, Any]]:
+    """The values under a name, with the place of each as the Hub writes it."""
+    value = metadata.get(name)
+    if isinstance(value, list):
+        yield from ((f"{name}[{index}]", one) for index, one in enumerate(value))
+    elif value is not None:
+        yield name, value
 
 
 def _listed(metadata: dict[str, Any], name: str) -> list[Any]:
@@ -99,16 +135,31 @@ def _index_mistakes(where: str, model: Any) -> Iterator[str]:
         yield f'"{where}.results" is required'
         return
     for number, result in enumerate(results):
-        place = f"{where}.results[{number}]"
-        for path in ("task.type", "dataset.type", "dataset.name"):
-            outer, inner = path.split(".")
-            part = result.get(outer) if isinstance(result, dict) else None
-            # A result may leave out its dataset altogether.
-            if outer == "dataset" and part is None:
-                continue
-            if not isinstance(part, dict) or not part.get(inner):
-                yield f'"{place}.{path}" is required'
-        metrics = result.get("metrics") if isinstance(result, dict) else None
-        for metric in metrics if isinstance(metrics, list) else [None]:
-            if not isinstance(metric, dict) or "type" not in metric or "value" not in metric:
-                yield f'"{place}.metrics" must be an array of type and value'
+        yield from _result_mistakes(f"{where}.results[{number}]", result)
+
+
+def _result_mistakes(place: str, result: Any) -> Iterator[str]:
+    if not isinstance(result, dict):
+        yield f'"{place}" must be of type object'
+        return
+    for path in ("task.type", "dataset.type", "dataset.name"):
+        outer, inner = path.split(".")
+        part = result.get(outer)
+        # A result may leave out its dataset altogether.
+        if outer == "dataset" and part is None:
+            continue
+        if not isinstance(part, dict) or not part.get(inner):
+            yield f'"{place}.{path}" is required'
+    for path in ("task.name", "dataset.config", "dataset.split", "dataset.revision"):
+        outer, inner = path.split(".")
+        part = result.get(outer)
+        if isinstance(part, dict) and not isinstance(part.get(inner, ""), str):
+            yield f'"{place}.{path}" must be a string'
+    metrics = result.get("metrics")
+    if not isinstance(metrics, list):
+        yield f'"{place}.metrics" is required'
+        return
+    for index, metric in enumerate(metrics):
+        for name in ("type", "value"):
+            if not isinstance(metric, dict) or metric.get(name) is None:
+                yield f'"{place}.metrics[{index}].{name}" is required'

@@ -1,4 +1,4 @@
-"""How a commit is made: which files go where, and the commit itself, all or nothing."""
+"""How a commit is made, all of it or nothing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ import orjson
 from starlette.responses import JSONResponse, Response
 
 from orchestrator.sandbox.hub.access import Call, HubFace
+from orchestrator.sandbox.hub.admin import repo_url
+from orchestrator.sandbox.hub.attributes import track
 from orchestrator.sandbox.hub.cards import check_card
-from orchestrator.sandbox.hub.git import REGULAR_LIMIT_BYTES, Entry, goes_to_lfs, lfs_entry
+from orchestrator.sandbox.hub.git import REGULAR_LIMIT_BYTES, Entry, lfs_entry
 from orchestrator.sandbox.hub.lfs import stored_size
-from orchestrator.sandbox.hub.repos import Commit, Repo
+from orchestrator.sandbox.hub.pulls import check_takes_commits, committable, open_pull
+from orchestrator.sandbox.hub.repos import Commit, Repo, pull_number
+from orchestrator.sandbox.hub.threads import discussion_url, new_discussion
 from orchestrator.sandbox.hub.wire import HubError, entry_missing, repo_missing, revision_missing
 
 _PATH_LENGTH = 1000
 Files = dict[str, Entry | bytes]
+Lines = list[tuple[str, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -46,90 +51,100 @@ def validate_yaml(_face: HubFace, call: Call) -> Response:
     return JSONResponse(reply, 400 if errors else 200)
 
 
-def preupload(face: HubFace, call: Call) -> Response:
-    """POST `preupload/{rev}`: whether each file goes through LFS, and what is there already."""
-    repo = face.writable(call)
-    head = face.repos.resolve(repo, call.params["rev"])
-    body = call.json()
-    files = body.get("files")
-    if not isinstance(files, list):
-        raise HubError(400, '"files" must be an array')
-    attributes = body.get("gitAttributes") or _attributes(face, repo, head)
-    answers = []
-    for file in files:
-        path, size_bytes, sample = _announced(file)
-        entry = head.files.get(path)
-        answers.append(
-            {
-                "path": path,
-                "uploadMode": (
-                    "lfs" if goes_to_lfs(path, size_bytes, sample, attributes) else "regular"
-                ),
-                "shouldIgnore": False,
-                **({"oid": entry.sha256 or entry.oid} if entry else {}),
-            }
-        )
-    return JSONResponse({"files": answers, "commitOid": head.oid})
-
-
 def commit(face: HubFace, call: Call) -> Response:
-    """POST `commit/{rev}`: one commit on a branch; nothing changes unless all of it can."""
-    if call.flag("create_pr"):
-        raise HubError(501, "Pull requests are not served")
-    allowed = face.writable(call)
+    """POST `commit/{rev}`: one commit on a branch, on a pull request, or as a new pull request.
+
+    Nothing changes unless all of it can.
+    """
+    revision = call.params["rev"]
+    allowed = committable(face, call, None if call.flag("create_pr") else revision)
     header, lines = _read_lines(call.body)
-    branch = call.params["rev"].removeprefix("refs/heads/")
     with face.repos.lock:
         repo = face.repos.get(allowed.kind, allowed.id)
         if repo is None:
-            raise repo_missing()
-        if branch not in repo.branches:
-            raise revision_missing(branch)
-        if not repo.branches[branch].startswith(header.parent.lower()):
-            raise HubError(412, "A commit has happened since. Please refresh and try again.")
-        head = face.repos.resolve(repo, branch)
-        files: Files = dict(head.files)
-        for kind, value in lines:
-            _OPERATIONS[kind](face, repo, files, value)
-        _check_folders(files)
-        made = face.repos.add_commit(
-            repo,
-            branch,
-            files,
-            title=header.title,
-            message=header.message,
-            author=call.need_account().name,
-        )
-    prefix = "datasets/" if repo.kind == "dataset" else ""
-    return JSONResponse(
-        {
-            "success": True,
-            "commitOid": made.oid,
-            "commitUrl": f"{call.base_url}/{prefix}{repo.id}/commit/{made.oid}",
-            "hookOutput": "",
-        }
+            raise repo_missing(call.account)
+        number = pull_number(revision)
+        if call.flag("create_pr"):
+            made, number = _as_new_pull(face, call, repo, header, lines)
+        elif number is not None:
+            made, number = _on_pull(face, call, repo, number, header, lines), None
+        else:
+            made = _on_branch(face, call, repo, header, lines)
+    reply = {
+        "success": True,
+        "commitOid": made.oid,
+        "commitUrl": f"{repo_url(call, repo.kind, repo.id)}/commit/{made.oid}",
+        "hookOutput": "",
+    }
+    if number is not None:
+        reply["pullRequestUrl"] = discussion_url(call, repo, number)
+    return JSONResponse(reply)
+
+
+def _on_branch(face: HubFace, call: Call, repo: Repo, header: CommitHeader, lines: Lines) -> Commit:
+    branch, head = _branch(face, call, repo)
+    made = _made(face, call, repo, head, header, lines)
+    face.repos.save(repo.model_copy(update={"branches": {**repo.branches, branch: made.oid}}))
+    return made
+
+
+def _on_pull(
+    face: HubFace, call: Call, repo: Repo, number: int, header: CommitHeader, lines: Lines
+) -> Commit:
+    check_takes_commits(face, repo, number)
+    head = face.repos.commit(repo, repo.pull_requests[number])
+    made = _made(face, call, repo, head, header, lines)
+    heads = {**repo.pull_requests, number: made.oid}
+    face.repos.save(repo.model_copy(update={"pull_requests": heads}))
+    return made
+
+
+def _as_new_pull(
+    face: HubFace, call: Call, repo: Repo, header: CommitHeader, lines: Lines
+) -> tuple[Commit, int]:
+    """The commit and the number of its pull request, which starts where the client says."""
+    branch, head = _branch(face, call, repo)
+    if header.parent:
+        head = face.repos.resolve(repo, header.parent)
+    made = _made(face, call, repo, head, header, lines)
+    opened = new_discussion(
+        face, call, repo, header.title, header.message or header.title, draft=False
+    )
+    open_pull(face, repo, branch, head, made, opened)
+    return made, opened.num
+
+
+def _branch(face: HubFace, call: Call, repo: Repo) -> tuple[str, Commit]:
+    branch = call.params["rev"].removeprefix("refs/heads/")
+    if branch not in repo.branches:
+        raise revision_missing(branch)
+    return branch, face.repos.commit(repo, repo.branches[branch])
+
+
+def _made(
+    face: HubFace, call: Call, repo: Repo, head: Commit, header: CommitHeader, lines: Lines
+) -> Commit:
+    """The commit after `head`, stored, with no reference to it yet."""
+    if not head.oid.startswith(header.parent.lower()):
+        raise HubError(412, "A commit has happened since. Please refresh and try again.")
+    files: Files = dict(head.files)
+    for kind, value in lines:
+        _OPERATIONS[kind](face, repo, files, value)
+    _check_folders(files)
+    track(face, repo, files, [value["path"] for kind, value in lines if kind == "lfsFile"])
+    return face.repos.make_commit(
+        repo,
+        head.oid,
+        files,
+        title=header.title,
+        message=header.message,
+        author=call.need_account().name,
     )
 
 
-def _attributes(face: HubFace, repo: Repo, head: Commit) -> str:
-    entry = head.files.get(".gitattributes")
-    return face.repos.content(repo, entry).read_text("utf-8", "replace") if entry else ""
-
-
-def _announced(file: Any) -> tuple[str, int, bytes]:
-    try:
-        path, size = _path(file), file["size"]
-        sample = base64.b64decode(file["sample"], validate=True)
-    except (KeyError, TypeError, binascii.Error) as error:
-        raise HubError(400, "Each file needs a path, a size and a base64 sample") from error
-    if not isinstance(size, int) or size < 0:
-        raise HubError(400, "size must be a number of bytes")
-    return path, size, sample
-
-
-def _read_lines(body: bytes) -> tuple[CommitHeader, list[tuple[str, Mapping[str, Any]]]]:
+def _read_lines(body: bytes) -> tuple[CommitHeader, Lines]:
     """The header and the operations of an ndjson body."""
-    lines: list[tuple[str, Mapping[str, Any]]] = []
+    lines: Lines = []
     for line in body.splitlines():
         if not line.strip():
             continue
@@ -153,7 +168,8 @@ def _read_lines(body: bytes) -> tuple[CommitHeader, list[tuple[str, Mapping[str,
     )
 
 
-def _path(value: Mapping[str, Any]) -> str:
+def checked_path(value: Mapping[str, Any]) -> str:
+    """The path in a line of a commit, refused unless git could hold it."""
     path = value.get("path")
     if not isinstance(path, str) or not 0 < len(path) <= _PATH_LENGTH:
         raise HubError(400, f'"path" must be a string of 1 to {_PATH_LENGTH} characters')
@@ -164,7 +180,7 @@ def _path(value: Mapping[str, Any]) -> str:
 
 
 def _add_file(_face: HubFace, _repo: Repo, files: Files, value: Mapping[str, Any]) -> None:
-    path, text = _path(value), value.get("content")
+    path, text = checked_path(value), value.get("content")
     if not isinstance(text, str) or path.endswith("/"):
         raise HubError(400, f'"{path}" needs content')
     try:
@@ -185,7 +201,7 @@ def _add_file(_face: HubFace, _repo: Repo, files: Files, value: Mapping[str, Any
 
 
 def _add_lfs_file(face: HubFace, repo: Repo, files: Files, value: Mapping[str, Any]) -> None:
-    path, oid = _path(value), value.get("oid")
+    path, oid = checked_path(value), value.get("oid")
     if not isinstance(oid, str) or len(oid) != 64 or not set(oid) <= set("0123456789abcdef"):
         raise HubError(400, f'"{path}" needs the SHA-256 of its content as "oid"')
     size_bytes = stored_size(face, repo, oid)
@@ -195,12 +211,12 @@ def _add_lfs_file(face: HubFace, repo: Repo, files: Files, value: Mapping[str, A
 
 
 def _delete_file(_face: HubFace, _repo: Repo, files: Files, value: Mapping[str, Any]) -> None:
-    if files.pop(_path(value), None) is None:
+    if files.pop(checked_path(value), None) is None:
         raise entry_missing("A file with this name doesn't exist")
 
 
 def _delete_folder(_face: HubFace, _repo: Repo, files: Files, value: Mapping[str, Any]) -> None:
-    prefix = _path(value).rstrip("/") + "/"
+    prefix = checked_path(value).rstrip("/") + "/"
     doomed = [path for path in files if path.startswith(prefix)]
     if not doomed:
         raise entry_missing("A folder with this name doesn't exist")
@@ -209,7 +225,7 @@ def _delete_folder(_face: HubFace, _repo: Repo, files: Files, value: Mapping[str
 
 
 def _delete_entry(face: HubFace, repo: Repo, files: Files, value: Mapping[str, Any]) -> None:
-    operation = _delete_file if _path(value) in files else _delete_folder
+    operation = _delete_file if checked_path(value) in files else _delete_folder
     operation(face, repo, files, value)
 
 

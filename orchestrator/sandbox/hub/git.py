@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict
+
+from orchestrator.sandbox.hub.patterns import matches
 
 #: A file of this size or more goes to LFS whatever its name.
 REGULAR_LIMIT_BYTES = 10 * 1024 * 1024
@@ -103,20 +104,13 @@ def attributes_want_lfs(path: str, attributes: str) -> bool:
     wanted = False
     for line in attributes.splitlines():
         pattern, *words = line.split() or ["#"]
-        if pattern.startswith("#") or not _matches(pattern, path):
+        if pattern.startswith("#") or not matches(pattern, path):
             continue
         if "filter=lfs" in words:
             wanted = True
         elif "-filter" in words or "!filter" in words:
             wanted = False
     return wanted
-
-
-def _matches(pattern: str, path: str) -> bool:
-    if "/" not in pattern:
-        return fnmatchcase(path.rsplit("/", 1)[-1], pattern)
-    # fnmatch's star crosses slashes, so `a/**/b` needs only one of the two.
-    return fnmatchcase(path, pattern.lstrip("/").replace("/**/", "/*"))
 
 
 def _looks_binary(sample: bytes) -> bool:

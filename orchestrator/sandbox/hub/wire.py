@@ -13,9 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orchestrator.sandbox.edge.gate import token_in
+
 REPO_MISSING = "RepoNotFound"
 REVISION_MISSING = "RevisionNotFound"
 ENTRY_MISSING = "EntryNotFound"
+GATED = "GatedRepo"
+_READERS = {"repo.content.read", "repo.write"}
 
 
 @dataclass(frozen=True)
@@ -32,30 +36,45 @@ class Account:
     """Who a token belongs to. `role` is the token's; `orgs` maps organisations to roles in them.
 
     Roles in an organisation: admin, write, contributor, read, no_access. `scopes` says what a
-    `fineGrained` token may do, and nothing for the other roles.
+    `fineGrained` token may do where, `everywhere` what it may do in every repository that can be
+    seen (`discussion.write`), `reads_gated` whether it opens public gated repositories.
     """
 
     name: str
     role: Literal["read", "write", "fineGrained"] = "write"
     orgs: Mapping[str, str] = field(default_factory=dict)
     scopes: tuple[TokenScope, ...] = ()
+    everywhere: tuple[str, ...] = ()
+    reads_gated: bool = False
+
+    def role_in(self, namespace: str) -> str:
+        """The account's role in a namespace; empty for a stranger."""
+        role = "admin" if namespace == self.name else self.orgs.get(namespace, "")
+        return "" if role == "no_access" else role
 
     def may_read(self, kind: str, repo_id: str) -> bool:
         """Whether a private repository is visible."""
-        return self._role_in(repo_id.split("/")[0]) not in ("", "no_access") and self._granted(
-            kind, repo_id, {"repo.content.read", "repo.write"}
-        )
+        return self.role_in(repo_id.split("/")[0]) != "" and self.granted(kind, repo_id, _READERS)
 
     def may_write(self, kind: str, repo_id: str, creator: str) -> bool:
         """Whether this token may change (or, as `creator`, create) a repository."""
-        role = self._role_in(repo_id.split("/")[0])
+        role = self.role_in(repo_id.split("/")[0])
         by_role = role in ("admin", "write") or (role == "contributor" and creator == self.name)
-        return self.role != "read" and by_role and self._granted(kind, repo_id, {"repo.write"})
+        return self.role != "read" and by_role and self.granted(kind, repo_id, {"repo.write"})
 
-    def _role_in(self, namespace: str) -> str:
-        return "admin" if namespace == self.name else self.orgs.get(namespace, "")
+    def may_discuss(self, kind: str, repo_id: str) -> bool:
+        """Whether this token may write to discussions and open pull requests."""
+        return self.role != "read" and (
+            "discussion.write" in self.everywhere
+            or self.granted(kind, repo_id, {"discussion.write", "repo.write"})
+        )
 
-    def _granted(self, kind: str, repo_id: str, permissions: set[str]) -> bool:
+    def may_open_gated(self, kind: str, repo_id: str) -> bool:
+        """Whether this token opens a gated repository that its account has access to."""
+        return self.reads_gated or self.granted(kind, repo_id, _READERS)
+
+    def granted(self, kind: str, repo_id: str, permissions: set[str]) -> bool:
+        """Whether the token has one of these permissions there; only scopes limit a token."""
         if self.role != "fineGrained":
             return True
         owners = {("user", repo_id.split("/")[0]), ("org", repo_id.split("/")[0])}
@@ -77,8 +96,14 @@ class HubError(Exception):
         self.extra = extra
 
 
-def repo_missing() -> HubError:
-    """The answer for a repository that is absent or hidden: both look alike."""
+def repo_missing(account: Account | None) -> HubError:
+    """The answer for a repository that is absent or hidden: both look alike.
+
+    The anonymous is told to log in. The real service's clients take its 401 for a missing
+    repository by the address too, but only under https, so the code is always sent here.
+    """
+    if account is None:
+        return HubError(401, "Invalid username or password.", REPO_MISSING)
     return HubError(404, "Repository not found", REPO_MISSING)
 
 
@@ -99,17 +124,21 @@ def error_reply(error: HubError) -> JSONResponse:
     headers = {"X-Error-Message": text}
     if error.code:
         headers["X-Error-Code"] = error.code
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="Authentication required", charset="UTF-8"'
     return JSONResponse({"error": error.message, **error.extra}, error.status, headers)
 
 
 def account_of(request: Request, accounts: Mapping[str, Account]) -> Account | None:
-    """Who asks; None is the anonymous. A token that nobody has is refused even for reading."""
+    """Who asks; None is the anonymous. A token that nobody has is refused even for reading.
+
+    The token comes as a bearer, or as git sends it: as the password of any user name.
+    """
     header = request.headers.get("authorization")
     if header is None:
         return None
-    scheme, _, token = header.partition(" ")
-    account = accounts.get(token.strip())
-    if scheme.lower() != "bearer" or account is None:
+    account = accounts.get(token_in(header) or "")
+    if account is None:
         raise HubError(401, "Invalid credentials in Authorization header")
     return account
 
