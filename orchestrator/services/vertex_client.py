@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from orchestrator.errors import InputError, RefusalKind, Refused
 from orchestrator.services.vertex_errors import SIGN_IN, google_errors
@@ -21,6 +23,29 @@ def host_of(location: str) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """A port of this machine, and the token that its server asks for; never printed."""
+
+    target: str
+    token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, text: str) -> Endpoint:
+        """Read `127.0.0.1:PORT` or `http://USER:TOKEN@127.0.0.1:PORT`."""
+        address = text.removeprefix("http://").rstrip("/")
+        user_info, _, target = address.rpartition("@")
+        host, _, port = target.rpartition(":")
+        if "://" in address or host not in _LOOPBACK_HOSTS or not port.isdigit():
+            # Only the host: the rest may be a token, or hold one.
+            raise InputError(
+                f"the Vertex endpoint at {host or target!r} is not a port of this machine",
+                hint="Write 127.0.0.1:PORT or http://USER:TOKEN@127.0.0.1:PORT for the sandbox, "
+                "or leave it unset for Google's.",
+            )
+        return cls(target, unquote(user_info.partition(":")[2]) or None)
+
+
 class VertexClients:
     """One tuning client a location, made when it is first needed.
 
@@ -28,15 +53,7 @@ class VertexClients:
     """
 
     def __init__(self, endpoint: str | None) -> None:
-        if endpoint is not None:
-            endpoint = endpoint.removeprefix("http://").rstrip("/")
-            host, _, port = endpoint.rpartition(":")
-            if host not in _LOOPBACK_HOSTS or not port.isdigit():
-                raise InputError(
-                    f"the Vertex endpoint {endpoint!r} is not a port of this machine",
-                    hint="Write 127.0.0.1:PORT for the sandbox, or leave it unset for Google's.",
-                )
-        self._endpoint = endpoint
+        self._endpoint = None if endpoint is None else Endpoint.of(endpoint)
         self._credentials: Any = None
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -66,16 +83,7 @@ class VertexClients:
         )
 
         if self._endpoint is not None:
-            import grpc
-
-            channel = grpc.insecure_channel(
-                self._endpoint,
-                options=[
-                    ("grpc.max_send_message_length", -1),
-                    ("grpc.max_receive_message_length", -1),
-                    ("grpc.enable_http_proxy", 0),
-                ],
-            )
+            channel = _channel(self._endpoint)
             return GenAiTuningServiceClient(
                 transport=transports.GenAiTuningServiceGrpcTransport(channel=channel)
             )
@@ -84,6 +92,30 @@ class VertexClients:
         return GenAiTuningServiceClient(
             credentials=self._credentials, client_options={"api_endpoint": host_of(location)}
         )
+
+
+def _channel(endpoint: Endpoint) -> Any:
+    """A connection to the sandbox, which sends its token with every call."""
+    import grpc
+
+    channel = grpc.insecure_channel(
+        endpoint.target,
+        options=[
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.enable_http_proxy", 0),
+        ],
+    )
+    if endpoint.token is None:
+        return channel
+    authorization = ("authorization", f"Bearer {endpoint.token}")
+
+    class SendToken(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc has no types
+        def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+            metadata = [*(details.metadata or ()), authorization]
+            return continuation(details._replace(metadata=metadata), request)
+
+    return grpc.intercept_channel(channel, SendToken())
 
 
 def _default_credentials() -> Any:

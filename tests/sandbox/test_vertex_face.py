@@ -18,27 +18,29 @@ from google.cloud.aiplatform_v1beta1.types import JobState, TuningJob
 from orchestrator.errors import InputError
 from orchestrator.sandbox.objects.disk import ObjectDisk
 from orchestrator.sandbox.standins.base import StandInOptions, TrainingFailed, TrainingJob
+from orchestrator.sandbox.vertex.conduct import VertexConduct
 from orchestrator.sandbox.vertex.face import VertexFace
 from orchestrator.sandbox.vertex.jobs import JobStore
-from orchestrator.sandbox.vertex.lists import label_test
-from orchestrator.sandbox.vertex.refusals import Rejected
 from tests.services.vertex_bench import (
     BUCKET,
     CHECKPOINT,
+    GEMINI,
     LLAMA,
     LOG,
     MODELS,
     PARENT,
+    QWEN,
+    TRAIN,
     HandStandIn,
     TestClock,
     client_of,
+    create,
     filled_disk,
+    job,
     rows,
 )
 
 TIMEOUT_S = 20.0
-QWEN, GEMINI = "qwen/qwen3@qwen3-4b", "google/gemini-2.5-flash"
-TRAIN, VALIDATION = f"gs://{BUCKET}/data/train.jsonl", f"gs://{BUCKET}/data/validation.jsonl"
 
 
 @pytest.fixture
@@ -66,41 +68,6 @@ def face(tmp_path: Path, disk: ObjectDisk, stand_in: HandStandIn) -> Iterator[Ve
 def client(face: VertexFace) -> Iterator[Any]:
     with client_of(face.endpoint) as connected:
         yield connected
-
-
-def job(
-    *,
-    spec: dict[str, Any] | None = None,
-    hyper_parameters: dict[str, Any] | None = None,
-    **fields: Any,
-) -> dict[str, Any]:
-    """A tuning job that is accepted, with changes; a field changed to None is left out."""
-    parameters = {
-        "epoch_count": 2,
-        "learning_rate": 2e-4,
-        "adapter_size": "ADAPTER_SIZE_SIXTEEN",
-        **(hyper_parameters or {}),
-    }
-    tuning_spec = {
-        "training_dataset_uri": TRAIN,
-        "validation_dataset_uri": VALIDATION,
-        "hyper_parameters": {key: one for key, one in parameters.items() if one is not None},
-        "tuning_mode": "TUNING_MODE_PEFT_ADAPTER",
-        **(spec or {}),
-    }
-    message = {
-        "base_model": LLAMA,
-        "output_uri": f"gs://{BUCKET}/runs/1",
-        "supervised_tuning_spec": {key: one for key, one in tuning_spec.items() if one is not None},
-        **fields,
-    }
-    return {key: one for key, one in message.items() if one is not None}
-
-
-def create(client: Any, message: dict[str, Any] | None = None, parent: str = PARENT) -> Any:
-    return client.create_tuning_job(
-        parent=parent, tuning_job=message or job(), timeout=TIMEOUT_S, retry=None
-    )
 
 
 def violated_field(error: api.GoogleAPICallError) -> str:
@@ -359,7 +326,7 @@ def test_with_quota_mode_refuse_one_job_more_is_resource_exhausted(
     tmp_path: Path, disk: ObjectDisk, stand_in: HandStandIn
 ) -> None:
     with (
-        face_on(tmp_path, disk, stand_in, quota_mode="refuse") as face,
+        face_on(tmp_path, disk, stand_in, conduct=VertexConduct(quota_mode="refuse")) as face,
         client_of(face.endpoint) as client,
     ):
         first = create(client)
@@ -416,6 +383,34 @@ SPEC = "tuning_job.supervised_tuning_spec"
             job(hyper_parameters={"learning_rate_multiplier": 0.7}),
             f"{PARAMETERS}.learning_rate_multiplier",
         ),
+        (
+            job(
+                base_model=GEMINI,
+                output_uri=None,
+                hyper_parameters={"learning_rate_multiplier": 0.7},
+            ),
+            f"{PARAMETERS}.learning_rate_multiplier",
+        ),
+        (
+            job(hyper_parameters={"learning_rate": None, "learning_rate_multiplier": 0.7}),
+            f"{PARAMETERS}.learning_rate_multiplier",
+        ),
+        (job(hyper_parameters={"batch_size": -1}), f"{PARAMETERS}.batch_size"),
+        (
+            job(base_model=None, pre_tuned_model={"tuned_model_name": "models/1@1"}),
+            "tuning_job.pre_tuned_model",
+        ),
+        (
+            job(
+                base_model=GEMINI,
+                output_uri=None,
+                custom_base_model=f"gs://{BUCKET}/data",
+                hyper_parameters={"learning_rate": None},
+            ),
+            "tuning_job.custom_base_model",
+        ),
+        (job(custom_base_model=f"gs://{BUCKET}/data"), "tuning_job.custom_base_model"),
+        (job(custom_base_model="/data"), "tuning_job.custom_base_model"),
         (job(hyper_parameters={"learning_rate": -1.0}), f"{PARAMETERS}.learning_rate"),
         (job(hyper_parameters={"epoch_count": -1}), f"{PARAMETERS}.epoch_count"),
         (job(hyper_parameters={"adapter_size": "ADAPTER_SIZE_TWO"}), f"{PARAMETERS}.adapter_size"),
@@ -589,12 +584,6 @@ def test_a_list_request_that_makes_no_sense_is_refused(
     assert violated_field(raised.value) == next(iter(request_))
 
 
-def test_a_filter_value_that_looks_like_a_filter_is_only_a_value() -> None:
-    assert label_test('labels.a="b:c"')({"a": "b:c"})
-    with pytest.raises(Rejected):
-        label_test('labels.a="b" OR labels.a:*')
-
-
 # Faults
 
 
@@ -719,11 +708,26 @@ def test_names_from_clients_are_never_file_names(
     assert all(len(stem) == 64 and set(stem) <= set("0123456789abcdef") for stem in stems)
 
 
-def test_a_port_in_use_is_an_input_error(
-    tmp_path: Path, disk: ObjectDisk, stand_in: HandStandIn, face: VertexFace
+def test_a_port_in_use_is_an_input_error_and_no_library_writes_to_standard_error(
+    tmp_path: Path,
+    disk: ObjectDisk,
+    stand_in: HandStandIn,
+    face: VertexFace,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(InputError, match=str(face.port)):
         face_on(tmp_path / "second", disk, stand_in, port=face.port)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_port_is_free_again_after_the_face_has_ended(
+    tmp_path: Path, disk: ObjectDisk, stand_in: HandStandIn
+) -> None:
+    with face_on(tmp_path, disk, stand_in) as first, client_of(first.endpoint) as client:
+        create(client)
+        port = first.port
+    with face_on(tmp_path, disk, stand_in, port=port) as second:
+        assert second.port == port
 
 
 def test_a_model_that_is_offered_no_more_fails_the_jobs_that_waited_for_it(

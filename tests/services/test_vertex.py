@@ -462,7 +462,6 @@ def test_a_launch_at_a_face_that_is_not_there_is_ambiguous(bench: VertexBench) -
 
 
 def test_missing_credentials_are_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
     with pytest.raises(Refused) as raised:
         VertexService(PROJECT, LOCATION).launch(request(), "token-1", may_send=lambda: TIMEOUT_S)
     assert raised.value.kind is RefusalKind.CREDENTIALS

@@ -24,6 +24,7 @@ from orchestrator.sandbox.standins.base import (
     TrainingJob,
     TrainingOutcome,
 )
+from orchestrator.sandbox.vertex.conduct import VertexConduct
 from orchestrator.sandbox.vertex.face import VertexFace
 from orchestrator.sandbox.vertex.rules import ModelRules
 from orchestrator.services.base import Handle, TuneRequest
@@ -32,6 +33,9 @@ from orchestrator.services.vertex import VertexService
 PROJECT, LOCATION, BUCKET = "test-project", "us-central1", "tuning-bucket"
 PARENT = f"projects/{PROJECT}/locations/{LOCATION}"
 LLAMA = "meta/llama3_1@llama-3.1-8b-instruct"
+QWEN, GEMINI = "qwen/qwen3@qwen3-4b", "google/gemini-2.5-flash"
+TRAIN, VALIDATION = f"gs://{BUCKET}/data/train.jsonl", f"gs://{BUCKET}/data/validation.jsonl"
+TIMEOUT_S = 20.0
 MODELS = {
     rules.service_id: rules
     for rules in (
@@ -42,9 +46,10 @@ MODELS = {
             (1, 4, 8, 16, 32),
             8192,
             0.317,
+            usd_per_million_tokens=0.67,
         ),
         ModelRules(
-            "qwen/qwen3@qwen3-4b",
+            QWEN,
             "Qwen/Qwen3-4B",
             ("full",),
             (),
@@ -52,7 +57,7 @@ MODELS = {
             tokens_per_char=0.246,
         ),
         ModelRules(
-            "google/gemini-2.5-flash",
+            GEMINI,
             "google/none",
             ("peft",),
             (1, 4, 8, 16),
@@ -163,6 +168,41 @@ def client_of(endpoint: str) -> Iterator[Any]:
         )
 
 
+def job(
+    *,
+    spec: dict[str, Any] | None = None,
+    hyper_parameters: dict[str, Any] | None = None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """A tuning job that is accepted, with changes; a field changed to None is left out."""
+    parameters = {
+        "epoch_count": 2,
+        "learning_rate": 2e-4,
+        "adapter_size": "ADAPTER_SIZE_SIXTEEN",
+        **(hyper_parameters or {}),
+    }
+    tuning_spec = {
+        "training_dataset_uri": TRAIN,
+        "validation_dataset_uri": VALIDATION,
+        "hyper_parameters": {key: one for key, one in parameters.items() if one is not None},
+        "tuning_mode": "TUNING_MODE_PEFT_ADAPTER",
+        **(spec or {}),
+    }
+    message = {
+        "base_model": LLAMA,
+        "output_uri": f"gs://{BUCKET}/runs/1",
+        "supervised_tuning_spec": {key: one for key, one in tuning_spec.items() if one is not None},
+        **fields,
+    }
+    return {key: one for key, one in message.items() if one is not None}
+
+
+def create(client: Any, message: dict[str, Any] | None = None, parent: str = PARENT) -> Any:
+    return client.create_tuning_job(
+        parent=parent, tuning_job=message or job(), timeout=TIMEOUT_S, retry=None
+    )
+
+
 @dataclass
 class VertexBench:
     """A service and the face that it talks to, with what the contract suite needs of both."""
@@ -234,7 +274,8 @@ def vertex_bench(root: Path) -> Iterator[VertexBench]:
     """A service on a fresh face."""
     clock, stand_in = TestClock(), HandStandIn()
     disk = filled_disk(root / "storage")
-    with VertexFace(root / "vertex", disk, stand_in, models=MODELS, running_quota=3) as face:
+    conduct = VertexConduct(running_quota=3)
+    with VertexFace(root / "vertex", disk, stand_in, models=MODELS, conduct=conduct) as face:
         service = VertexService(PROJECT, LOCATION, face.endpoint, clock)
         try:
             yield VertexBench(service, face, stand_in, disk, clock)

@@ -46,9 +46,24 @@ def arrange(trained: Path, output: Path, layout: Layout) -> None:
     numbered = sorted(trained.glob("checkpoint-*"), key=_step)
     for folder in numbered[-MOST_CHECKPOINTS:]:
         shutil.move(folder, checkpoints / folder.name)
+    _place(trained / "final", checkpoints, layout)
+
+
+def rearrange(output: Path, layout: Layout) -> None:
+    """Move the final adapter of an output in the layout `FINAL` to where another one has it."""
+    final = output / CHECKPOINTS / Layout.FINAL.value
+    if layout is Layout.FINAL or not final.is_dir():
+        return
+    # Aside first: the new place may be inside the old one.
+    aside = final.with_name(".final")
+    final.rename(aside)
+    _place(aside, output / CHECKPOINTS, layout)
+
+
+def _place(trained_final: Path, checkpoints: Path, layout: Layout) -> None:
     final = checkpoints / layout.value
     final.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(trained / "final", final)
+    shutil.move(trained_final, final)
     if layout is Layout.ADAPTER:
         for name in _METRIC_FILES:
             if (final / name).exists():

@@ -1,51 +1,39 @@
-"""The Vertex face: tuning jobs of a sandbox, over gRPC, as the real service offers them."""
+"""The Vertex face: tuning jobs over gRPC and REST, as the real service offers them."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from urllib.parse import quote
 
 import grpc
-from google.cloud.aiplatform_v1beta1.types import JobState, ListTuningJobsResponse, TuningJob
+from google.cloud.aiplatform_v1beta1.types import JobState, TuningJob
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
-from orchestrator.sandbox.edge.serving import Served
+from orchestrator.sandbox.edge.book import FaultBook
+from orchestrator.sandbox.edge.clock import SandboxClock
+from orchestrator.sandbox.edge.gate import USER_NAME, Gate
+from orchestrator.sandbox.edge.serving import AppServer, Served
 from orchestrator.sandbox.standins.base import StandIn, StandInOptions
+from orchestrator.sandbox.vertex.bill import BillLine, bill_line
+from orchestrator.sandbox.vertex.calls import Calls
+from orchestrator.sandbox.vertex.conduct import Method, VertexConduct
 from orchestrator.sandbox.vertex.faults import VertexFaults
-from orchestrator.sandbox.vertex.jobs import ENDED, Disk, JobRecord, JobStore
-from orchestrator.sandbox.vertex.lists import label_test, page_of
+from orchestrator.sandbox.vertex.jobs import ENDED, Disk, JobStore
+from orchestrator.sandbox.vertex.methods import TuningMethods
 from orchestrator.sandbox.vertex.queue import JobQueue
-from orchestrator.sandbox.vertex.refusals import already_ended, not_found, quota_exceeded
-from orchestrator.sandbox.vertex.rules import ModelRules, check_create, parent_of
+from orchestrator.sandbox.vertex.rest import RestApp
+from orchestrator.sandbox.vertex.rules import ModelRules
 from orchestrator.sandbox.vertex.training import Trainer
 from orchestrator.sandbox.vertex.wire import TuningServer
 
-#: Output-only fields: the service ignores what a client writes into them.
-_OUTPUT_ONLY = (
-    "name",
-    "state",
-    "create_time",
-    "start_time",
-    "end_time",
-    "update_time",
-    "error",
-    "experiment",
-    "tuned_model",
-    "tuning_data_stats",
-    "pipeline_job",
-    "evaluate_dataset_runs",
-)
-_RETRY_AFTER_S = 60.0
-
 
 class VertexFace(Served):
-    """Vertex AI tuning on a loopback port, over the sandbox's storage. A context manager.
+    """Vertex AI tuning on loopback ports, over the sandbox's storage. A context manager.
 
-    At most `running_quota` jobs of a project train at once. One more waits in the state QUEUED, or
-    with `quota_mode="refuse"` is refused with RESOURCE_EXHAUSTED. Jobs are kept under `root`; one
-    that was running when the process died starts again from the beginning.
+    gRPC is served at `port`, and REST at `rest_port` unless that is None. With a `token` only who
+    sends it is answered. Jobs are kept under `root`; one whose training was interrupted when the
+    process died is trained again from the beginning. `book` says what goes wrong on purpose.
     """
 
     def __init__(
@@ -56,37 +44,65 @@ class VertexFace(Served):
         *,
         models: Mapping[str, ModelRules],
         options: StandInOptions = StandInOptions(),  # noqa: B008 (frozen)
-        running_quota: int = 1,
-        quota_mode: Literal["refuse", "queue"] = "queue",
+        conduct: VertexConduct = VertexConduct(),  # noqa: B008 (frozen)
+        book: FaultBook | None = None,
         port: int = 0,
+        rest_port: int | None = None,
+        token: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self.faults = VertexFaults()
-        trainer = Trainer(root / "work", disk, stand_in, options, models)
-        self._queue = JobQueue(
-            JobStore(root / "jobs"), trainer, running_quota=running_quota, clock=clock
+        own_clock = clock if isinstance(clock, SandboxClock) else SandboxClock(clock)
+        book = book or FaultBook(clock=own_clock)
+        self.faults = VertexFaults(book)
+        self._models = models
+        self._token = token
+        trainer = Trainer(
+            root / "work", disk, stand_in, options, models, book, layout=conduct.layout
         )
-        self._methods = _Methods(
-            self._queue,
-            self.faults,
-            disk,
-            models,
-            running_quota if quota_mode == "refuse" else None,
-        )
-        self._server = TuningServer(self._methods, self.faults, port)
+        self._queue = JobQueue(JobStore(root / "jobs"), trainer, conduct, own_clock)
+        methods = TuningMethods(self._queue, self.faults, book, disk, models, conduct)
+        self._calls = Calls(methods, self.faults, book, own_clock)
+        self._rest_app = RestApp(self._calls, own_clock)
+        self._rest: AppServer | None = None
+        if rest_port is not None:
+            self._rest = AppServer(Gate(self._rest_app, token), rest_port)
+        try:
+            self._server = TuningServer(self._calls, port, token)
+        except BaseException:
+            if self._rest is not None:
+                self._rest.stop()
+            raise
         self.port = self._server.port
 
     @property
     def endpoint(self) -> str:
-        """The address for a client: `127.0.0.1:PORT`."""
+        """The address for a gRPC client: `127.0.0.1:PORT`."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The gRPC address with the token in it, as ORCHESTRATOR_VERTEX_ENDPOINT takes it."""
+        return f"http://{self._user_info}{self.endpoint}"
+
+    @property
+    def rest_url(self) -> str | None:
+        """The address of the REST API with the token in it; None if it is not served."""
+        if self._rest is None:
+            return None
+        return self._rest.url.replace("://", f"://{self._user_info}", 1)
+
+    @property
+    def _user_info(self) -> str:
+        return "" if self._token is None else f"{USER_NAME}:{quote(self._token, safe='')}@"
 
     @property
     def create_calls(self) -> int:
         """How many create requests reached the face, whatever became of them."""
         return self.faults.calls["create"]
 
-    def fail_next(self, method: str, *, code: grpc.StatusCode, after_effect: bool = False) -> None:
+    def fail_next(
+        self, method: Method, *, code: grpc.StatusCode, after_effect: bool = False
+    ) -> None:
         """Answer the next create, get, list or cancel with an error; `faults` can do more."""
         self.faults.fail_next(method, code=code, after_effect=after_effect)
 
@@ -94,15 +110,29 @@ class VertexFace(Served):
         """Take up unfinished jobs, and serve."""
         self._queue.start()
         self._server.start()
+        if self._rest is not None:
+            self._rest.start()
 
     def stop(self) -> None:
-        """Close the port and interrupt the trainings; the next start begins them again."""
+        """Close the ports and interrupt the trainings; the next start begins them again."""
+        self._calls.close()
+        self._rest_app.close()
         self._server.stop()
+        if self._rest is not None:
+            self._rest.stop()
         self._queue.stop()
 
     def jobs(self) -> list[TuningJob]:
         """All jobs, newest first."""
         return [TuningJob.wrap(record.job) for record in self._queue.records()]
+
+    def bill(self) -> tuple[BillLine, ...]:
+        """What each job would have cost, newest first."""
+        return tuple(bill_line(record, self._models) for record in self._queue.records())
+
+    def all_ended(self) -> bool:
+        """Whether no job is waiting or training any more."""
+        return all(record.ended for record in self._queue.records())
 
     def differences(self, job_name: str) -> tuple[str, ...]:
         """Where the training departed from the job, a line each; raises KeyError."""
@@ -119,68 +149,3 @@ class VertexFace(Served):
         """The job once it is training; raises TimeoutError."""
         running = frozenset({int(JobState.JOB_STATE_RUNNING)})
         return TuningJob.wrap(self._queue.wait_for(job_name, running, timeout_s))
-
-
-class _Methods:
-    """The four methods of the service. `refuse_over` is the quota of running jobs, or None."""
-
-    def __init__(
-        self,
-        queue: JobQueue,
-        faults: VertexFaults,
-        disk: Disk,
-        models: Mapping[str, ModelRules],
-        refuse_over: int | None,
-    ) -> None:
-        self._queue = queue
-        self._faults = faults
-        self._disk = disk
-        self._models = models
-        self._refuse_over = refuse_over
-
-    def create(self, request: Any) -> Any:
-        """Check a job as the service does, and take it into the queue."""
-        parent = parent_of(request.parent)
-        check_create(request.tuning_job, self._models, self._disk)
-        job = type(request.tuning_job)()
-        job.CopyFrom(request.tuning_job)
-        for field in _OUTPUT_ONLY:
-            job.ClearField(field)
-        # Real ids are numbers of 19 digits.
-        job.name = f"{parent}/tuningJobs/{10**18 + secrets.randbelow(9 * 10**18)}"
-        limit = self._refuse_over
-        refusal = None if limit is None else quota_exceeded(parent.project, limit, _RETRY_AFTER_S)
-        return self._faults.disguise(self._queue.add(job, refusal))
-
-    def get(self, request: Any) -> Any:
-        """One job."""
-        return self._faults.disguise(self._need(request.name).job)
-
-    def list(self, request: Any) -> Any:
-        """A page of the jobs of a location, newest first."""
-        wanted = label_test(request.filter)
-        records = [
-            record
-            for record in self._queue.records()
-            if record.name.startswith(f"{request.parent}/tuningJobs/")
-            and self._faults.listed(record.name)
-            and (self._faults.ignore_filters or wanted(record.job.labels))
-        ]
-        page = page_of(records, request.page_size, request.page_token)
-        return ListTuningJobsResponse.pb()(
-            tuning_jobs=[self._faults.disguise(record.job) for record in page.records],
-            next_page_token=page.next_token,
-        )
-
-    def cancel(self, request: Any) -> None:
-        """Ask a job to stop; refused once it has ended."""
-        record = self._need(request.name)
-        if not self._queue.cancel(record.name):
-            ended = self._need(record.name)
-            raise already_ended(ended.name, JobState(ended.job.state).name)
-
-    def _need(self, name: str) -> JobRecord:
-        record = self._queue.get(name)
-        if record is None:
-            raise not_found(name)
-        return record

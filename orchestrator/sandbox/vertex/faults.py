@@ -1,39 +1,54 @@
-"""What goes wrong on purpose at the edge of the Vertex face."""
+"""What goes wrong on purpose at the edge of the Vertex face, for programs in this process."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import grpc
+from pydantic import Field
 
-from orchestrator.sandbox.vertex.refusals import Garbled, Rejected
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One answer that is replaced: by `rejected`, or by none at all (the client's deadline ends
-    the call). With `after_effect` the request is carried out first."""
-
-    rejected: Rejected | None
-    after_effect: bool
+from orchestrator.sandbox.edge.book import FaultBook
+from orchestrator.sandbox.edge.rules import Effect, RequestRule
+from orchestrator.sandbox.vertex.conduct import Method
+from orchestrator.sandbox.vertex.refusals import Garbled, Rejected, code_of, retry_info
 
 
-@dataclass
+class ExactRule(RequestRule):
+    """A rule with what no file can say: the details of the error, or that they are unreadable."""
+
+    details: tuple[Any, ...] = Field(default=(), exclude=True)
+    garbled: bool = Field(default=False, exclude=True)
+
+
+def refusal_of(rule: RequestRule) -> Rejected:
+    """The error that a rule asks for."""
+    code = grpc.StatusCode[rule.code] if rule.code else code_of(rule.status)
+    if isinstance(rule, ExactRule) and rule.garbled:
+        return Garbled(code, rule.message)
+    details = rule.details if isinstance(rule, ExactRule) else ()
+    if rule.retry_after_s is not None:
+        details = (*details, retry_info(rule.retry_after_s))
+    return Rejected(code, rule.message, details, None if rule.code else rule.status)
+
+
 class VertexFaults:
-    """Faults still to come, and how many requests came. Methods: create, get, list, cancel.
+    """Puts rules for the next requests into a book, counts requests, and disguises answers.
 
-    With `ignore_filters` lists show every job, as a service that does not filter by label would.
+    Methods: create, get, list, cancel. With `ignore_filters` lists show every job, as a service
+    that does not filter would.
     """
 
-    ignore_filters: bool = False
-    calls: Counter[str] = field(default_factory=Counter)
-    _next: dict[str, list[Fault]] = field(default_factory=dict)
-    _unlisted: set[str] = field(default_factory=set)
-    _states: dict[str, int] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, book: FaultBook) -> None:
+        self.ignore_filters = False
+        self.calls: Counter[str] = Counter()
+        self._book = book
+        #: For each method, the number of the last request that shall meet a fault.
+        self._planned: Counter[str] = Counter()
+        self._unlisted: set[str] = set()
+        self._states: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def fail_next(
         self,
@@ -45,15 +60,16 @@ class VertexFaults:
         details: tuple[Any, ...] = (),
     ) -> None:
         """Answer the next request of this method with an error; several calls line up."""
-        self._line_up(method, Fault(Rejected(code, message, details), after_effect))
+        rule = {"code": code.name, "after": after_effect, "message": message, "details": details}
+        self._line_up(method, **rule)
 
     def garble_next(self, method: str, *, code: grpc.StatusCode) -> None:
         """Answer the next request with an error whose details no client can read."""
-        self._line_up(method, Fault(Garbled(code, "injected fault"), after_effect=False))
+        self._line_up(method, code=code.name, garbled=True)
 
     def stall_next(self, method: str, *, after_effect: bool = False) -> None:
         """Leave the next request of this method without an answer."""
-        self._line_up(method, Fault(None, after_effect))
+        self._line_up(method, effect=Effect.STALL, after=after_effect)
 
     def hide_from_lists(self, job_name: str) -> None:
         """Let lists lag: this job can be read, but no list shows it."""
@@ -65,12 +81,10 @@ class VertexFaults:
         with self._lock:
             self._states[job_name] = state
 
-    def take(self, method: str) -> Fault | None:
-        """Count a request, and give the fault that it shall meet."""
+    def count(self, method: str) -> None:
+        """Count a request."""
         with self._lock:
             self.calls[method] += 1
-            waiting = self._next.get(method)
-            return waiting.pop(0) if waiting else None
 
     def listed(self, job_name: str) -> bool:
         """Whether lists show the job."""
@@ -83,8 +97,12 @@ class VertexFaults:
             job.state = self._states.get(job.name, job.state)
         return job
 
-    def _line_up(self, method: str, fault: Fault) -> None:
-        if method not in ("create", "get", "list", "cancel"):
+    def _line_up(self, method: str, **rule: Any) -> None:
+        if method not in get_args(Method):
             raise ValueError(f"the face has no method {method!r}")
         with self._lock:
-            self._next.setdefault(method, []).append(fault)
+            so_far = self.calls[method]
+            self._planned[method] = max(self._planned[method], so_far) + 1
+            # A rule counts from when it is added, and so the ones before it count too.
+            nth = self._planned[method] - so_far
+            self._book.add(ExactRule(face="vertex", operation=method, nth=nth, **rule))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from google.cloud.aiplatform_v1beta1.types import JobState, TuningJob
+
+from orchestrator.sandbox.edge.rules import JobRule
 
 ENDED = frozenset(
     {
@@ -21,14 +24,15 @@ ENDED = frozenset(
         int(JobState.JOB_STATE_PARTIALLY_SUCCEEDED),
     }
 )
+_CANCELLED_CODE = 1
 
 
 class StoredFile(Protocol):
-    """An object of the sandbox's storage, as a file."""
+    """An object of the sandbox's storage."""
 
     @property
-    def path(self) -> Path:
-        """Its bytes; not to be changed."""
+    def name(self) -> str:
+        """Its name in the bucket."""
         ...
 
     @property
@@ -40,16 +44,23 @@ class StoredFile(Protocol):
 class Disk(Protocol):
     """What the face needs of the sandbox's object storage."""
 
-    def buckets(self) -> list[str]:
+    def buckets(self) -> Sequence[str]:
         """The names of all buckets."""
         ...
 
-    def get(self, bucket: str, name: str) -> StoredFile | None:
-        """The live version of an object, or None."""
+    def list(self, bucket: str, prefix: str = "") -> Sequence[StoredFile]:
+        """The objects whose names begin with `prefix`."""
         ...
 
-    def insert(self, bucket: str, name: str, source: Path, *, content_type: str) -> object:
-        """Store a copy of a file as a new version of an object."""
+    def open(self, bucket: str, name: str) -> tuple[StoredFile, BinaryIO]:
+        """An object with its content, which stays readable when the object is replaced.
+
+        Raises `LookupError`.
+        """
+        ...
+
+    def insert(self, bucket: str, name: str, source: Path | bytes, *, content_type: str) -> object:
+        """Store a copy of a file, or bytes, as a new version of an object."""
         ...
 
 
@@ -57,12 +68,15 @@ class Disk(Protocol):
 class JobRecord:
     """A job as the face keeps it. `sequence` numbers jobs in the order of their creation.
 
-    `job` is the plain protobuf message, not the wrapper around it.
+    `job` is the plain protobuf message, not the wrapper around it. `rule` is the outcome that was
+    chosen for it at its creation; `billable_tokens` are known once its data has been read.
     """
 
     sequence: int
     job: Any
     differences: tuple[str, ...] = field(default_factory=tuple)
+    rule: JobRule | None = None
+    billable_tokens: int = 0
 
     @property
     def name(self) -> str:
@@ -79,11 +93,11 @@ class JobRecord:
         """Whether the job's state is final."""
         return self.job.state in ENDED
 
-    def copy(self) -> Any:
-        """The job's message, free to be changed or sent."""
+    def copy(self) -> JobRecord:
+        """A record of its own, free to be changed or sent."""
         message = type(self.job)()
         message.CopyFrom(self.job)
-        return message
+        return replace(self, job=message)
 
 
 def file_hash(name: str) -> str:
@@ -109,6 +123,8 @@ class JobStore:
             {
                 "sequence": record.sequence,
                 "differences": list(record.differences),
+                "rule": record.rule and record.rule.model_dump(mode="json"),
+                "billable_tokens": record.billable_tokens,
                 "tuning_job": json.loads(TuningJob.to_json(TuningJob.wrap(record.job))),
             },
             indent=1,
@@ -128,6 +144,9 @@ class JobStore:
             sequence=value["sequence"],
             job=TuningJob.pb(job),
             differences=tuple(value["differences"]),
+            # Absent from records of earlier versions.
+            rule=JobRule.model_validate(value["rule"]) if value.get("rule") else None,
+            billable_tokens=value.get("billable_tokens", 0),
         )
 
 
@@ -142,5 +161,43 @@ class Ended:
     stats: Any = None
 
 
-#: Trains a job (a copy of its message) until it ends or is told to stop. Never raises.
-Train = Callable[[Any, Callable[[], bool]], Ended]
+def cancelled() -> Ended:
+    """The end of a cancelled job: the service gives it an error with the code CANCELLED."""
+    return Ended(
+        state=int(JobState.JOB_STATE_CANCELLED),
+        error_code=_CANCELLED_CODE,
+        error_message="The job was cancelled.",
+    )
+
+
+def instant(timestamp: Any) -> datetime:
+    """A protobuf timestamp in UTC."""
+    found: datetime = timestamp.ToDatetime(tzinfo=UTC)
+    return found
+
+
+class Run(Protocol):
+    """A job's time on the training machines, as the training sees it."""
+
+    def stop_state(self) -> int | None:
+        """The final state in which the training shall end now, or None to go on."""
+        ...
+
+    def share(self) -> float:
+        """How much of the planned time has passed, from 0 to 1."""
+        ...
+
+    def bill(self, tokens: int) -> None:
+        """Say how many tokens the job will be billed for."""
+        ...
+
+    def wait_out(self, tick: Callable[[float], None], *, forever: bool) -> None:
+        """Wait for the planned end, or `forever`, or until `stop_state` says so.
+
+        `tick` is called with the share now and again.
+        """
+        ...
+
+
+#: Trains a job (a copy of its record) until it ends or is told to stop. Never raises.
+Train = Callable[[JobRecord, Run], Ended]

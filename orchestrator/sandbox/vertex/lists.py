@@ -1,25 +1,16 @@
-"""Lists of tuning jobs: filters by label, and pages that stay put while jobs are created."""
+"""Pages of tuning jobs that stay put while jobs are created."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.sandbox.vertex.jobs import JobRecord
 from orchestrator.sandbox.vertex.refusals import invalid
 
 _DEFAULT_PAGE, _LARGEST_PAGE = 100, 1000
-_TERM = re.compile(
-    r"""labels\.(?:"(?P<quoted>[^"]+)"|(?P<key>[\w-]+))\s*
-        (?:(?P<present>:\s*\*)|=\s*(?:"(?P<text>[^"]*)"|(?P<word>[\w-]+)))""",
-    re.VERBOSE,
-)
-_AND = re.compile(r"\s+AND\s+")
-
-LabelTest = Callable[[Mapping[str, str]], bool]
 
 
 @dataclass(frozen=True)
@@ -28,21 +19,6 @@ class Page:
 
     records: tuple[JobRecord, ...]
     next_token: str
-
-
-def label_test(text: str) -> LabelTest:
-    """A filter of `labels.KEY="VALUE"` and `labels.KEY:*`, joined by AND; refuses others."""
-    wanted: list[tuple[str, str | None]] = []
-    for term in _AND.split(text.strip()) if text.strip() else []:
-        match = _TERM.fullmatch(term)
-        if match is None:
-            raise invalid("filter", f"Cannot parse {term!r}.")
-        key = match["quoted"] or match["key"]
-        value = match["text"] if match["text"] is not None else match["word"]
-        wanted.append((key, None if match["present"] else value))
-    return lambda labels: all(
-        key in labels and value in (None, labels[key]) for key, value in wanted
-    )
 
 
 def page_of(records: Sequence[JobRecord], size: int, token: str) -> Page:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -33,19 +32,18 @@ class Row:
     uses_tools: bool
 
 
-def read_rows(file: Path) -> list[Row]:
+def read_rows(lines: Iterable[bytes]) -> list[Row]:
     """All rows of a JSONL file of `messages` or `prompt`/`completion`. Raises `BadRow`."""
     rows = []
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                value = orjson.loads(line)
-            except orjson.JSONDecodeError as error:
-                raise BadRow(number, f"not a JSON object: {error}") from None
-            try:
-                rows.append(_row(value))
-            except ValueError as error:
-                raise BadRow(number, str(error)) from None
+    for number, line in enumerate(lines, 1):
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise BadRow(number, f"not a JSON object: {error}") from None
+        try:
+            rows.append(_row(value))
+        except ValueError as error:
+            raise BadRow(number, str(error)) from None
     if not rows:
         raise BadRow(1, "the file has no rows")
     return rows
@@ -103,7 +101,6 @@ def fill_statistics(
     tokens_per_char: float,
     max_tokens: int,
     epochs: int,
-    step_count: int,
 ) -> None:
     """Fill a SupervisedTuningDataStats message with what the rows hold.
 
@@ -118,7 +115,6 @@ def fill_statistics(
     stats.total_tuning_character_count = chars
     stats.total_billable_character_count = chars * epochs
     stats.total_billable_token_count = sum(min(count, max_tokens) for count in tokens) * epochs
-    stats.tuning_step_count = step_count
     stats.total_truncated_example_count = len(too_long)
     for number in too_long[:_TRUNCATED_SAMPLE]:
         stats.truncated_example_indices.append(number)

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from google.cloud.aiplatform_v1beta1.types import (
     SupervisedHyperParameters,
@@ -15,7 +15,7 @@ from google.cloud.aiplatform_v1beta1.types import (
 
 from orchestrator.sandbox.vertex.jobs import Disk, StoredFile
 from orchestrator.sandbox.vertex.refusals import invalid
-from orchestrator.sandbox.vertex.rows import BadRow, Row, read_rows
+from orchestrator.sandbox.vertex.rows import BadRow, read_rows
 
 LOCATIONS = frozenset(
     {"global", "us-central1", "europe-west4", "us-west1", "us-east5", "asia-southeast1"}
@@ -26,6 +26,7 @@ MAX_VALIDATION_SHARE, MAX_VALIDATION_ROWS = 0.25, 5_000
 
 _MAX_LABELS, _MAX_LABEL_CHARS, _MAX_DISPLAY_NAME_CHARS = 64, 64, 128
 _PARENT = re.compile(r"projects/([^/]+)/locations/([^/]+)")
+_JOB = re.compile(r"projects/([^/]+)/locations/[^/]+/tuningJobs/[^/]+")
 _PUBLISHED = re.compile(r"publishers/([^/]+)/models/([^/]+)")
 _OBJECT = re.compile(r"gs://([^/]+)/(.+)")
 _FOLDER = re.compile(r"gs://([^/]+)(?:/(.*))?")
@@ -50,7 +51,7 @@ class ModelRules:
     """What the service accepts for one base model.
 
     `service_id` is written `publisher/model@version`; `modes` are `peft` and `full`; `open` is
-    False for Google's own models, which take other fields.
+    False for Google's own models, which take other fields. Prices are US dollars.
     """
 
     service_id: str
@@ -60,6 +61,7 @@ class ModelRules:
     max_tokens: int
     tokens_per_char: float
     open: bool = True
+    usd_per_million_tokens: float | None = None
 
 
 @dataclass(frozen=True)
@@ -83,26 +85,37 @@ class Parent:
         return f"projects/{self.project}/locations/{self.location}"
 
 
-def parent_of(text: str) -> Parent:
-    """Read `projects/P/locations/L`; refuses anything else, and unknown locations."""
+def parent_of(text: str, locations: Collection[str] = LOCATIONS) -> Parent:
+    """Read `projects/P/locations/L`; refuses anything else, and other locations."""
     match = _PARENT.fullmatch(text)
     if match is None:
         raise invalid("parent", f"{text!r} is not projects/PROJECT/locations/LOCATION.")
-    if match[2] not in LOCATIONS:
+    if match[2] not in locations:
         raise invalid(
-            "parent", f"Tuning is not offered in location {match[2]!r}: {sorted(LOCATIONS)}."
+            "parent", f"Tuning is not offered in location {match[2]!r}: {sorted(locations)}."
         )
     return Parent(*match.groups())
 
 
+def project_of(job_name: str) -> str:
+    """The project in `projects/P/locations/L/tuningJobs/ID`; refuses anything else."""
+    match = _JOB.fullmatch(job_name)
+    if match is None:
+        raise invalid(
+            "name", f"{job_name!r} is not projects/PROJECT/locations/LOCATION/tuningJobs/ID."
+        )
+    return str(match[1])
+
+
 def model_of(job: Any, models: Mapping[str, ModelRules]) -> ModelRules:
     """The rules of a job's base model; refuses a model that nobody offers."""
+    if job.HasField("pre_tuned_model"):
+        raise invalid(
+            "tuning_job.pre_tuned_model",
+            "Only Google's own models are tuned on from a tuned model.",
+        )
     if not job.base_model:
         raise invalid("tuning_job.base_model", "The base model is missing.")
-    if job.custom_base_model:
-        raise invalid(
-            "tuning_job.custom_base_model", "The sandbox does not tune weights of your own."
-        )
     published = _PUBLISHED.fullmatch(job.base_model)
     service_id = "/".join(published.groups()) if published else job.base_model
     for rules in models.values():
@@ -116,6 +129,11 @@ def hyperparameters_of(job: Any, rules: ModelRules) -> Hyperparameters:
     spec = job.supervised_tuning_spec
     asked = spec.hyper_parameters
     field = "tuning_job.supervised_tuning_spec"
+    if asked.learning_rate and asked.learning_rate_multiplier:
+        raise invalid(
+            f"{field}.hyper_parameters.learning_rate_multiplier",
+            "learning_rate and learning_rate_multiplier exclude each other.",
+        )
     if rules.open and asked.learning_rate_multiplier:
         raise invalid(
             f"{field}.hyper_parameters.learning_rate_multiplier",
@@ -131,6 +149,8 @@ def hyperparameters_of(job: Any, rules: ModelRules) -> Hyperparameters:
         raise invalid(f"{field}.hyper_parameters.learning_rate", f"{rate} is not a learning rate.")
     if asked.epoch_count < 0:
         raise invalid(f"{field}.hyper_parameters.epoch_count", "The epoch count must be positive.")
+    if asked.batch_size < 0:
+        raise invalid(f"{field}.hyper_parameters.batch_size", "The batch size must be positive.")
     mode = _mode(spec.tuning_mode, rules)
     return Hyperparameters(
         mode=mode,
@@ -175,6 +195,7 @@ def check_create(job: Any, models: Mapping[str, ModelRules], disk: Disk) -> None
     hyperparameters_of(job, rules)
     _check_names(job)
     _check_output(job.output_uri, rules, disk)
+    _check_weights(job.custom_base_model, rules, disk)
     _check_data(job.supervised_tuning_spec, disk)
 
 
@@ -209,16 +230,28 @@ def _check_output(uri: str, rules: ModelRules, disk: Disk) -> None:
         return
     if not uri:
         raise invalid("tuning_job.output_uri", "The output URI is required for open models.")
-    bucket, _ = folder_of(uri)
+    bucket, _ = folder_of(uri, "tuning_job.output_uri")
     if bucket not in disk.buckets():
         raise invalid("tuning_job.output_uri", f"The bucket {bucket} does not exist.")
 
 
-def folder_of(uri: str) -> tuple[str, str]:
+def _check_weights(uri: str, rules: ModelRules, disk: Disk) -> None:
+    field = "tuning_job.custom_base_model"
+    if not uri:
+        return
+    if not rules.open:
+        raise invalid(field, f"{rules.service_id} takes no weights of your own.")
+    bucket, prefix = folder_of(uri, field)
+    files = disk.list(bucket, prefix) if bucket in disk.buckets() else []
+    if not any(file.name.endswith(".safetensors") for file in files):
+        raise invalid(field, f"There are no .safetensors files in {uri}.")
+
+
+def folder_of(uri: str, field: str) -> tuple[str, str]:
     """Bucket and name prefix (ending in a slash, or empty) of a folder's URI."""
     match = _FOLDER.fullmatch(uri)
     if match is None:
-        raise invalid("tuning_job.output_uri", f"{uri!r} is not gs://BUCKET/FOLDER.")
+        raise invalid(field, f"{uri!r} is not gs://BUCKET/FOLDER.")
     prefix = (match[2] or "").rstrip("/")
     return match[1], f"{prefix}/" if prefix else ""
 
@@ -227,41 +260,42 @@ def _check_data(spec: Any, disk: Disk) -> None:
     field = "tuning_job.supervised_tuning_spec"
     if not spec.training_dataset_uri:
         raise invalid(f"{field}.training_dataset_uri", "The training dataset is missing.")
-    train = stored_file(spec.training_dataset_uri, f"{field}.training_dataset_uri", disk)
-    rows_of(train, spec.training_dataset_uri, f"{field}.training_dataset_uri")
+    train, content = open_dataset(spec.training_dataset_uri, f"{field}.training_dataset_uri", disk)
+    _rows(content, spec.training_dataset_uri, f"{field}.training_dataset_uri")
     if not spec.validation_dataset_uri:
         return
     field = f"{field}.validation_dataset_uri"
-    validation = stored_file(spec.validation_dataset_uri, field, disk)
+    validation, content = open_dataset(spec.validation_dataset_uri, field, disk)
     if validation.size_bytes > MAX_VALIDATION_SHARE * train.size_bytes:
+        content.close()
         raise invalid(
             field,
             f"The validation dataset ({validation.size_bytes} bytes) is larger than 25% of the "
             f"training dataset ({train.size_bytes} bytes).",
         )
-    rows = rows_of(validation, spec.validation_dataset_uri, field)
-    if len(rows) > MAX_VALIDATION_ROWS:
+    row_count = _rows(content, spec.validation_dataset_uri, field)
+    if row_count > MAX_VALIDATION_ROWS:
         raise invalid(
             field,
-            f"The validation dataset has {len(rows)} rows, more than {MAX_VALIDATION_ROWS}.",
+            f"The validation dataset has {row_count} rows, more than {MAX_VALIDATION_ROWS}.",
         )
 
 
-def stored_file(uri: str, field: str, disk: Disk) -> StoredFile:
-    """The object that a dataset URI names; refuses one that is not there."""
+def open_dataset(uri: str, field: str, disk: Disk) -> tuple[StoredFile, BinaryIO]:
+    """The object that a dataset URI names, and its content; refuses one that is not there."""
     match = _OBJECT.fullmatch(uri)
     if match is None:
         raise invalid(field, f"{uri!r} is not gs://BUCKET/OBJECT.")
-    bucket, name = match.groups()
-    stored = disk.get(bucket, name) if bucket in disk.buckets() else None
-    if stored is None:
-        raise invalid(field, f"{uri} does not exist or cannot be read.")
-    return stored
-
-
-def rows_of(file: StoredFile, uri: str, field: str) -> list[Row]:
-    """The rows of a dataset; refuses a file that is not JSONL of examples."""
     try:
-        return read_rows(file.path)
-    except BadRow as error:
-        raise invalid(field, f"{uri} is not a valid dataset: {error}.") from error
+        return disk.open(*match.groups())
+    except LookupError:
+        raise invalid(field, f"{uri} does not exist or cannot be read.") from None
+
+
+def _rows(content: BinaryIO, uri: str, field: str) -> int:
+    """The number of rows of a dataset; refuses a file that is not JSONL of examples."""
+    with content:
+        try:
+            return len(read_rows(content))
+        except BadRow as error:
+            raise invalid(field, f"{uri} is not a valid dataset: {error}.") from error

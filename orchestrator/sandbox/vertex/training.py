@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import mimetypes
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 from google.cloud.aiplatform_v1beta1.types import JobState, SupervisedTuningDataStats
 
+from orchestrator.sandbox.edge.book import FaultBook
+from orchestrator.sandbox.edge.rules import Outcome
 from orchestrator.sandbox.standins.base import (
     StandIn,
     StandInOptions,
@@ -20,7 +22,10 @@ from orchestrator.sandbox.standins.base import (
     TrainingJob,
     TrainingOutcome,
 )
-from orchestrator.sandbox.vertex.jobs import Disk, Ended, file_hash
+from orchestrator.sandbox.standins.layout import STDOUT, Layout, rearrange
+from orchestrator.sandbox.vertex.jobs import Disk, Ended, JobRecord, Run, cancelled, file_hash
+from orchestrator.sandbox.vertex.logs import UploadedLog
+from orchestrator.sandbox.vertex.outcomes import spoil
 from orchestrator.sandbox.vertex.refusals import Rejected
 from orchestrator.sandbox.vertex.rows import Row, fill_statistics, read_rows
 from orchestrator.sandbox.vertex.rules import (
@@ -30,72 +35,111 @@ from orchestrator.sandbox.vertex.rules import (
     folder_of,
     hyperparameters_of,
     model_of,
-    stored_file,
+    open_dataset,
 )
 
 _LOG = logging.getLogger(__name__)
 _SUCCEEDED = int(JobState.JOB_STATE_SUCCEEDED)
+_PARTIAL = int(JobState.JOB_STATE_PARTIALLY_SUCCEEDED)
 _FAILED = int(JobState.JOB_STATE_FAILED)
+_EXPIRED = int(JobState.JOB_STATE_EXPIRED)
 _CANCELLED = int(JobState.JOB_STATE_CANCELLED)
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains tuning jobs with a stand-in; `work` holds a folder for each while it runs."""
+    """Trains tuning jobs with a stand-in; `work` holds a folder for each while it runs.
+
+    The outcomes that `book` chose for jobs are applied to what the stand-in leaves.
+    """
 
     work: Path
     disk: Disk
     stand_in: StandIn
     options: StandInOptions
     models: Mapping[str, ModelRules]
+    book: FaultBook
+    layout: Layout = Layout.FINAL
 
-    def __call__(self, job: Any, cancelled: Callable[[], bool]) -> Ended:
+    def __call__(self, record: JobRecord, run: Run) -> Ended:
         """Train; every way in which that can end is a final state."""
-        folder = self.work / file_hash(job.name)
+        folder = self.work / file_hash(record.name)
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            folder.mkdir(parents=True)
-            return self._train(job, folder, cancelled)
+            (folder / "output").mkdir(parents=True)
+            return self._train(record, folder, run)
         except Rejected as error:
             # What was accepted at the create no longer holds, such as data deleted meanwhile.
             return _failed(grpc.StatusCode.FAILED_PRECONDITION, error.message)
         except Exception as error:
-            _LOG.exception("the training of %s broke", job.name)
+            _LOG.exception("the training of %s broke", record.name)
             return _failed(grpc.StatusCode.INTERNAL, f"Internal error: {error!r}")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _train(self, job: Any, folder: Path, cancelled: Callable[[], bool]) -> Ended:
+    def _train(self, record: JobRecord, folder: Path, run: Run) -> Ended:
+        job, output = record.job, folder / "output"
         rules = model_of(job, self.models)
         asked = hyperparameters_of(job, rules)
         training = self._training_job(job, folder, rules, asked)
-        rows = read_rows(training.train)
-        output = folder / "output"
-        output.mkdir()
+        with training.train.open("rb") as lines:
+            rows = read_rows(lines)
+        stats = _statistics(rows, rules, asked)
+        run.bill(stats.total_billable_token_count)
+        log = UploadedLog(self.disk, *self._place(job), output) if job.output_uri else None
+        outcome, failure = TrainingOutcome(step_count=0), None
         try:
-            outcome = self.stand_in.train(
-                training, output, options=self.options, cancelled=cancelled
-            )
+            outcome = self._run_stand_in(training, output, run, log)
         except TrainingFailed as error:
-            if not cancelled():
-                # A failed training leaves what it wrote until then, its log above all.
-                self._upload(output, job.output_uri)
-                return _failed(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-            outcome = TrainingOutcome(step_count=0)
+            failure = _failed(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        self._wait_out(record, run, log)
         differences = (*outcome.differences, *_own_differences(job, asked, rows))
-        if cancelled():
-            return Ended(state=_CANCELLED, differences=differences)
-        self._upload(output, job.output_uri)
-        stats = SupervisedTuningDataStats.pb()()
-        fill_statistics(
-            stats,
-            rows,
-            tokens_per_char=rules.tokens_per_char,
-            max_tokens=rules.max_tokens,
-            epochs=asked.epochs,
-            step_count=outcome.step_count,
-        )
-        return Ended(state=_SUCCEEDED, differences=differences, stats=stats)
+        stopped = run.stop_state()
+        if stopped is not None:
+            ended = cancelled() if stopped == _CANCELLED else Ended(state=stopped)
+            return replace(ended, differences=differences)
+        if failure is not None:
+            # A failed training leaves what it wrote until then, its log above all.
+            self._store(job, output, log)
+            return failure
+        stats.tuning_step_count = outcome.step_count
+        return self._finish(record, output, log, Ended(_SUCCEEDED, differences, stats=stats))
+
+    def _wait_out(self, record: JobRecord, run: Run, log: UploadedLog | None) -> None:
+        """Stay until the planned end, or until somebody ends a job that is to be stuck."""
+        stuck = record.rule is not None and record.rule.outcome is Outcome.STUCK
+        if stuck:
+            self.book.record("vertex", "job", record.name, str(Outcome.STUCK))
+        run.wait_out(log.show if log else _show_nothing, forever=stuck)
+
+    def _run_stand_in(
+        self, training: TrainingJob, output: Path, run: Run, log: UploadedLog | None
+    ) -> TrainingOutcome:
+        def stopped() -> bool:
+            # Stand-ins ask often: a good moment to upload what the log has got since.
+            if log is not None:
+                log.show(run.share())
+            return run.stop_state() is not None
+
+        return self.stand_in.train(training, output, options=self.options, cancelled=stopped)
+
+    def _finish(
+        self, record: JobRecord, output: Path, log: UploadedLog | None, success: Ended
+    ) -> Ended:
+        """Store the output in its layout, spoiled where a rule says so."""
+        rearrange(output, self.layout)
+        ended, rule = success, record.rule
+        if rule is not None:
+            for line in spoil(output, rule):
+                self.book.record("vertex", "job", record.name, line)
+            if rule.outcome is Outcome.FAILED:
+                ended = _failed(grpc.StatusCode.INTERNAL, rule.message)
+            elif rule.outcome is Outcome.EXPIRED:
+                ended = Ended(state=_EXPIRED)
+            elif rule.outcome is Outcome.PARTIAL:
+                ended = replace(success, state=_PARTIAL)
+        self._store(record.job, output, log)
+        return replace(ended, differences=success.differences)
 
     def _training_job(
         self, job: Any, folder: Path, rules: ModelRules, asked: Hyperparameters
@@ -121,17 +165,40 @@ class Trainer:
         )
 
     def _download(self, uri: str, field: str, file: Path) -> Path:
-        shutil.copyfile(stored_file(uri, field, self.disk).path, file)
+        _, content = open_dataset(uri, field, self.disk)
+        with content, file.open("wb") as copy:
+            shutil.copyfileobj(content, copy)
         return file
 
-    def _upload(self, output: Path, uri: str) -> None:
-        if not uri:
+    def _place(self, job: Any) -> tuple[str, str]:
+        return folder_of(job.output_uri, "tuning_job.output_uri")
+
+    def _store(self, job: Any, output: Path, log: UploadedLog | None) -> None:
+        if log is None:
             return
-        bucket, prefix = folder_of(uri)
+        bucket, prefix = self._place(job)
         for file in sorted(one for one in output.rglob("*") if one.is_file()):
-            kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-            name = prefix + file.relative_to(output).as_posix()
-            self.disk.insert(bucket, name, file, content_type=kind)
+            if file != output / STDOUT:
+                kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+                name = prefix + file.relative_to(output).as_posix()
+                self.disk.insert(bucket, name, file, content_type=kind)
+        log.finish()
+
+
+def _show_nothing(_share: float) -> None:
+    """Google's own models have no output in a bucket."""
+
+
+def _statistics(rows: list[Row], rules: ModelRules, asked: Hyperparameters) -> Any:
+    stats = SupervisedTuningDataStats.pb()()
+    fill_statistics(
+        stats,
+        rows,
+        tokens_per_char=rules.tokens_per_char,
+        max_tokens=rules.max_tokens,
+        epochs=asked.epochs,
+    )
+    return stats
 
 
 def _failed(code: grpc.StatusCode, message: str) -> Ended:
@@ -144,6 +211,8 @@ def _own_differences(job: Any, asked: Hyperparameters, rows: list[Row]) -> tuple
     batch_size = job.supervised_tuning_spec.hyper_parameters.batch_size
     if batch_size:
         found.append(f"the batch size {batch_size} was not passed on")
+    if job.custom_base_model:
+        found.append(f"the weights at {job.custom_base_model} were not read")
     if asked.rank is None:
         found.append(f"full tuning was stood in for by an adapter of rank {DEFAULT_RANK}")
     if any(row.uses_tools for row in rows):
