@@ -127,7 +127,8 @@ def _url(env: Mapping[str, str], name: str) -> str | None:
         return None
     if not value.startswith(("http://", "https://")):
         raise InputError(
-            f"{name} is {value!r}, which is not a URL",
+            # What stands before the host may be a token.
+            f"{name} is {value.rpartition('@')[2]!r}, which is not a URL",
             hint="Write it with its scheme, as https://host or http://127.0.0.1:8000",
         )
     return value.rstrip("/")

@@ -7,12 +7,15 @@ import tempfile
 import traceback
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.stores.endpoints import without_user_info
 
 
 def report_bug(error: BaseException) -> str:
     """Write the traceback where it can be found; gives the message."""
-    text = "".join(traceback.format_exception(error))
+    # An exception of a client may quote an address, and that may carry a token.
+    text = without_user_info("".join(traceback.format_exception(error)))
     last = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
+    last = without_user_info(last)
     return f"error: this is a bug of orchestrator: {last}\n  Details: {_write_log(text)}"
 
 

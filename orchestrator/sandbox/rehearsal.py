@@ -16,6 +16,7 @@ from orchestrator.errors import InputError
 from orchestrator.ledger import Ledger
 from orchestrator.pipeline import Outcome, Pipeline
 from orchestrator.planner import Prepared
+from orchestrator.progress import SILENT, Reporter
 from orchestrator.report.views import RunView
 from orchestrator.sandbox.running import Sandbox, SandboxOptions
 from orchestrator.sandbox.standins.base import StandInOptions
@@ -70,6 +71,7 @@ def rehearse(
     *,
     stand_in: str,
     notify: Callable[[str], None],
+    reporter: Reporter = SILENT,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Rehearsal:
     """Run a plan on a new sandbox in `folder`, which must be empty or absent."""
@@ -84,13 +86,22 @@ def rehearse(
         ledger = Ledger(settings.ledger_url, clock)
         try:
             pipeline = Pipeline(
-                settings, ledger, Connections(settings, clock), clock=clock, notify=notify
+                settings,
+                ledger,
+                Connections(settings, clock),
+                clock=clock,
+                notify=notify,
+                reporter=reporter,
             )
             run, _ = pipeline.submit(prepared, again=False)
             outcome = pipeline.advance(run.id)
-            while outcome.error is None and outcome.status.action is not Action.DONE:
-                clock.sleep(_POLL_INTERVAL_S)
+            with reporter.waiting(f"{stand_in} trains"):
+                while _goes_on(outcome) and not sandbox.vertex.all_ended():
+                    clock.sleep(_POLL_INTERVAL_S)
+                    outcome = pipeline.poll([run.id])[0]
+            while _goes_on(outcome):
                 outcome = pipeline.poll([run.id])[0]
+                clock.sleep(_POLL_INTERVAL_S)
             # The face is asked, not the ledger: it is the one who would send the bill.
             jobs = tuple(job.name for job in sandbox.vertex.jobs())
             result = Rehearsal(
@@ -108,6 +119,10 @@ def rehearse(
             return result
         finally:
             ledger.close()
+
+
+def _goes_on(outcome: Outcome) -> bool:
+    return outcome.error is None and outcome.status.action is not Action.DONE
 
 
 def new_folder(home: Path, name: str, clock: Clock = SYSTEM_CLOCK) -> Path:

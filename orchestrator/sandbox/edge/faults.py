@@ -1,76 +1,115 @@
-"""The transport edge of a face: what came in, and what goes wrong on purpose."""
+"""The transport edge of an HTTP face: what came in, and what goes wrong on purpose."""
 
 from __future__ import annotations
 
-import re
-import threading
+import math
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
+from xml.sax.saxutils import escape
 
+import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.sandbox.edge.book import FaultBook
+from orchestrator.sandbox.edge.clock import SandboxClock
+from orchestrator.sandbox.edge.rules import Effect, Face, RequestRule
+from orchestrator.sandbox.edge.waiting import Waiting
+
 _LOG_LENGTH = 100_000
+_BODY = "http.response.body"
 
 
-class FaultKind(StrEnum):
-    """What goes wrong."""
+class HttpFaults:
+    """ASGI middleware that lets requests of one face go wrong by the rules of a book.
 
-    ERROR_BEFORE = "error_before"
-    ERROR_AFTER = "error_after"
-    DROP_AFTER = "drop_after"
-
-
-@dataclass(frozen=True)
-class Action:
-    """What happens to a matching request. `status` is the answer of the two errors."""
-
-    kind: FaultKind
-    status: int = 503
-
-
-def error_before(status: int = 503) -> Action:
-    """Answer `status`; the request has no effect."""
-    return Action(FaultKind.ERROR_BEFORE, status)
-
-
-def error_after(status: int = 503) -> Action:
-    """Let the request have its effect, then answer `status` instead of the real answer."""
-    return Action(FaultKind.ERROR_AFTER, status)
-
-
-def drop_after() -> Action:
-    """Let the request have its effect, then close the connection without an answer."""
-    return Action(FaultKind.DROP_AFTER)
-
-
-@dataclass(frozen=True)
-class FaultRule:
-    """Applies `action` to the `nth` matching request and to `times - 1` after it.
-
-    `target` is a regular expression searched in the path as it was sent, with its query.
+    Bodies stay streams. Every fault is recorded once it has happened or has begun.
     """
 
-    method: str
-    target: str
-    action: Action
-    nth: int = 1
-    times: int = 1
+    def __init__(self, app: ASGIApp, face: Face, book: FaultBook, clock: SandboxClock) -> None:
+        self._app = app
+        self._face = face
+        self._book = book
+        self._waiting = Waiting(clock)
 
-    def matches(self, method: str, target: str) -> bool:
-        """Whether a request counts for this rule."""
-        return method == self.method and re.search(self.target, target) is not None
+    def close(self) -> None:
+        """End all delays and stalls, so that the server can stop."""
+        self._waiting.close()
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rule = None
+        if scope["type"] == "http":
+            rule = self._book.request(self._face, scope["method"], target_of(scope))
+        if rule is None:
+            await self._app(scope, receive, send)
+        elif rule.effect in (Effect.ERROR, Effect.DROP, Effect.STALL):
+            await self._replace(rule, scope, receive, send)
+        elif rule.effect is Effect.DELAY:
+            await self._delay(rule, scope, receive, send)
+        else:
+            await self._damage(rule, scope, receive, send)
 
-@dataclass(frozen=True)
-class Injection:
-    """A fault that happened. `hidden_status` is the answer that the client did not get to see."""
+    async def _replace(self, rule: RequestRule, scope: Scope, receive: Receive, send: Send) -> None:
+        """Another answer than the face's, or none."""
+        hidden: list[int] = []
 
-    method: str
-    target: str
-    action: Action
-    hidden_status: int | None
+        async def swallow(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                hidden.append(message["status"])
+
+        if rule.after:
+            await self._app(scope, receive, swallow)
+        else:
+            await _read_whole(receive)
+        self._record(rule, scope, hidden[0] if hidden else None)
+        if rule.effect is Effect.ERROR:
+            await _answer(send, self._face, target_of(scope), rule)
+            return
+        if rule.effect is Effect.STALL:
+            await self._waiting.until_gone(receive)
+        await _hang_up(receive, send, at_once=True)
+
+    async def _delay(self, rule: RequestRule, scope: Scope, receive: Receive, send: Send) -> None:
+        """The effect now, the answer later."""
+        begun = False
+
+        async def late(message: Message) -> None:
+            nonlocal begun
+            if not begun:
+                begun = True
+                self._record(rule, scope)
+                await self._waiting.pass_s(rule.delay_s)
+            await send(message)
+
+        await self._app(scope, receive, late)
+
+    async def _damage(self, rule: RequestRule, scope: Scope, receive: Receive, send: Send) -> None:
+        """The answer, but for its end or for one byte."""
+        sent_bytes = 0
+        done = False
+
+        async def damaging(message: Message) -> None:
+            nonlocal sent_bytes, done
+            body: bytes = message.get("body", b"") if message["type"] == _BODY else b""
+            place = rule.keep_bytes - sent_bytes
+            sent_bytes += len(body)
+            if done or place >= len(body):
+                if not (done and rule.effect is Effect.CUT):
+                    await send(message)
+                return
+            done = True
+            self._record(rule, scope)
+            if rule.effect is Effect.CUT:
+                await send({"type": _BODY, "body": body[:place], "more_body": True})
+                _close(send, at_once=False)
+            else:
+                await send({**message, "body": _one_byte_off(body, place)})
+
+        await self._app(scope, receive, damaging)
+        if done and rule.effect is Effect.CUT:
+            await _gone(receive)
+
+    def _record(self, rule: RequestRule, scope: Scope, hidden_status: int | None = None) -> None:
+        self._book.record(self._face, scope["method"], target_of(scope), rule.fault, hidden_status)
 
 
 @dataclass(frozen=True)
@@ -79,58 +118,6 @@ class LoggedRequest:
 
     method: str
     target: str
-
-
-class Faults:
-    """ASGI middleware that injects faults by rule; the first rule that is due decides.
-
-    `injected` records every fault in the order in which they happened.
-    """
-
-    def __init__(self, app: ASGIApp, rules: Iterable[FaultRule] = ()) -> None:
-        self.app = app
-        self.injected: list[Injection] = []
-        self._lock = threading.Lock()
-        self._seen: list[tuple[FaultRule, int]] = [(rule, 0) for rule in rules]
-
-    def add(self, rule: FaultRule) -> None:
-        """Inject from now on; only requests from now on are counted."""
-        with self._lock:
-            self._seen.append((rule, 0))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        action = self._due(scope) if scope["type"] == "http" else None
-        if action is None:
-            await self.app(scope, receive, send)
-            return
-        hidden: list[int] = []
-
-        async def swallow(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                hidden.append(message["status"])
-
-        if action.kind is FaultKind.ERROR_BEFORE:
-            await _read_whole(receive)
-        else:
-            await self.app(scope, receive, swallow)
-        self.injected.append(
-            Injection(scope["method"], target_of(scope), action, hidden[0] if hidden else None)
-        )
-        if action.kind is FaultKind.DROP_AFTER:
-            await _hang_up(receive, send)
-        else:
-            await _answer(send, action.status)
-
-    def _due(self, scope: Scope) -> Action | None:
-        """Count the request for every rule that it matches."""
-        due: Action | None = None
-        with self._lock:
-            for index, (rule, seen) in enumerate(self._seen):
-                if rule.matches(scope["method"], target_of(scope)):
-                    self._seen[index] = (rule, seen + 1)
-                    if due is None and rule.nth <= seen + 1 < rule.nth + rule.times:
-                        due = rule.action
-        return due
 
 
 class RequestLog:
@@ -166,24 +153,73 @@ async def _read_whole(receive: Receive) -> None:
             return
 
 
-async def _answer(send: Send, status: int) -> None:
-    # Plain text: the clients of every face can read it.
-    body = b"a fault was injected\n"
-    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+async def _answer(send: Send, face: Face, target: str, rule: RequestRule) -> None:
+    kind, body = _error_body(face, target, rule)
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
+    if rule.retry_after_s is not None:
+        # Whole seconds: the header knows no others.
+        headers.append((b"retry-after", str(math.ceil(rule.retry_after_s)).encode()))
+    if face == "hub":
+        headers.append((b"x-error-message", rule.message.encode("latin-1", "replace")))
+    await send({"type": "http.response.start", "status": rule.status, "headers": headers})
+    await send({"type": _BODY, "body": body})
 
 
-async def _hang_up(receive: Receive, send: Send) -> None:
-    """Close the connection. ASGI has no message for it, so uvicorn's transport is asked."""
+def _error_body(face: Face, target: str, rule: RequestRule) -> tuple[bytes, bytes]:
+    """An error in the form that the face's clients read."""
+    if face == "hub":
+        return b"application/json", orjson.dumps({"error": rule.message})
+    if face == "storage" and target.startswith(("/storage/", "/upload/", "/batch/")):
+        reason = {401: "required", 403: "forbidden", 404: "notFound", 429: "rateLimitExceeded"}
+        detail = {
+            "message": rule.message,
+            "domain": "global",
+            "reason": reason.get(rule.status, "backendError" if rule.status >= 500 else "invalid"),
+        }
+        error = {"code": rule.status, "message": rule.message, "errors": [detail]}
+        return b"application/json; charset=UTF-8", orjson.dumps({"error": error})
+    if face == "storage" and not target.startswith("/download/"):
+        code = {403: "AccessDenied", 404: "NoSuchKey", 429: "SlowDown", 503: "ServiceUnavailable"}
+        inner = (
+            f"<Code>{code.get(rule.status, 'InternalError')}</Code>"
+            f"<Message>{escape(rule.message)}</Message>"
+        )
+        document = f"<?xml version='1.0' encoding='UTF-8'?><Error>{inner}</Error>"
+        return b"application/xml; charset=UTF-8", document.encode()
+    # What the service says of downloads, plainly.
+    return b"text/plain; charset=utf-8", f"{rule.message}\n".encode()
+
+
+def _one_byte_off(body: bytes, place: int) -> bytes:
+    return body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
+
+
+async def _hang_up(receive: Receive, send: Send, *, at_once: bool) -> None:
+    """Close the connection before an answer has begun."""
+    if _close(send, at_once=at_once):
+        await _gone(receive)
+    else:
+        # Under another server: an answer that ends before its announced length.
+        headers = [(b"content-length", b"1")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+
+def _close(send: Send, *, at_once: bool) -> bool:
+    """Close the connection, `at_once` or after what was sent; false if the server has no way.
+
+    ASGI has no message for it, so uvicorn's transport is asked.
+    """
     transport = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None:
-        # Under another server: an answer that ends before its announced length.
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]}
-        )
-        return
-    transport.abort()
-    # Until the server has noticed, it would send an answer of its own.
+        return False
+    if at_once:
+        transport.abort()
+    else:
+        transport.close()
+    return True
+
+
+async def _gone(receive: Receive) -> None:
+    """Until the server has noticed: it would send an answer of its own before."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -95,8 +95,13 @@ class AppServer(Served):
         if not self._server.ready.wait(timeout=30):
             raise InputError(f"the local server on port {self.port} did not start in 30 s")
 
+    def begin_stop(self) -> None:
+        """Accept nothing more, without waiting: several servers can end at the same time."""
+        self._server.should_exit = True
+
     def stop(self) -> None:
         """Finish open requests (2 s at most) and close the port."""
-        self._server.should_exit = True
-        self._thread.join(timeout=10)
+        self.begin_stop()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10)
         self._socket.close()
