@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +11,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from orchestrator.errors import InputError, Place
-from orchestrator.yaml_places import Document, Path_, load_yaml
+from orchestrator.spec_problems import describe
+from orchestrator.yaml_places import Document, load_yaml
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 _SEGMENT = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"
@@ -37,8 +37,18 @@ def _hub_name(name: str) -> str:
 Repo = Annotated[
     str, StringConstraints(pattern=rf"^({_SEGMENT}/)?{_SEGMENT}$"), AfterValidator(_hub_name)
 ]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+#: Above this a rate is a slip of the pen (2 for 2e-4): no tuning of weights survives it.
+_MOST_LEARNING_RATE = 0.1
+Multiplier = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+LearningRate = Annotated[float, Field(gt=0, le=_MOST_LEARNING_RATE, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+def _whole_number(value: Any) -> Any:
+    """A choice of numbers compares by value, so that `true` and 1.0 would pass for 1."""
+    if isinstance(value, bool | float):
+        raise ValueError("must be 1")  # noqa: TRY004 (pydantic reports values, not types)
+    return value
 
 
 class _Block(BaseModel):
@@ -48,16 +58,29 @@ class _Block(BaseModel):
 class ServiceBlock(_Block):
     """Where the model is tuned."""
 
-    name: Literal["vertex"] = "vertex"
-    location: str = "us-central1"
+    name: Literal["vertex"] = Field("vertex", description="The service that runs the tuning job.")
+    location: str = Field(
+        "us-central1",
+        description="Where the service runs the job; `orchestrator plan` names the ones it has.",
+        examples=["us-central1", "europe-west4", "global"],
+    )
 
 
 class SplitBlock(_Block):
     """Shares of the rows; they add up to 1."""
 
-    train: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.85
-    validation: Ratio = 0.10
-    test: Ratio = 0.05
+    train: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
+        0.85, description="Share of the rows that the model is trained on.", examples=[0.85]
+    )
+    validation: Ratio = Field(
+        0.10,
+        description="Share that shows during training whether the model overfits. Vertex takes a "
+        "validation file of at most a quarter of the training file, in bytes.",
+        examples=[0.10],
+    )
+    test: Ratio = Field(
+        0.05, description="Share that is kept back and never uploaded.", examples=[0.05]
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -68,22 +91,53 @@ class SplitBlock(_Block):
 
 
 class DataBlock(_Block):
-    """The rows, and how they are split. `path` is relative to the spec."""
+    """The rows, and how they are split."""
 
-    path: str | None = None
-    format: Literal["prompt-completion"] = "prompt-completion"
-    answer: Literal["route-plan", "text"] = "text"
-    split: SplitBlock = SplitBlock()
+    path: str | None = Field(
+        None,
+        description="JSONL file with the rows, relative to the spec. `--data FILE` goes before it.",
+        examples=["sample.jsonl"],
+    )
+    format: Literal["prompt-completion"] = Field(
+        "prompt-completion", description="What a row holds: a prompt and its completion."
+    )
+    answer: Literal["route-plan", "text"] = Field(
+        "text",
+        description="What a completion holds: text of any kind, or JSON that follows the schema "
+        "of this name.",
+        examples=["route-plan"],
+    )
+    split: SplitBlock = Field(SplitBlock(), description="Shares of the rows; they add up to 1.")
 
 
 class TuningBlock(_Block):
     """How the model is tuned."""
 
-    mode: Literal["peft", "full"] = "peft"
-    rank: Annotated[int, Field(ge=1)] | None = None
-    epochs: Annotated[int, Field(ge=1, le=100)] | None = None
-    learning_rate_multiplier: PositiveFloat | None = None
-    learning_rate: PositiveFloat | None = None
+    mode: Literal["peft", "full"] = Field(
+        "peft", description="`peft` trains a LoRA adapter, `full` all weights."
+    )
+    rank: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Rank of the adapter; without it, the model's baseline. Only in mode peft.",
+        examples=[16, 32],
+    )
+    epochs: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        None,
+        description="Passes over the training rows, each of them billed; without it, the model's "
+        "baseline.",
+        examples=[3],
+    )
+    learning_rate_multiplier: Multiplier | None = Field(
+        None,
+        description="Times the model's baseline learning rate; `orchestrator plan` shows both. "
+        "Give this or `learning_rate`, not both.",
+        examples=[0.7],
+    )
+    learning_rate: LearningRate | None = Field(
+        None,
+        description="The learning rate itself, in place of a multiplier.",
+        examples=[0.0001],
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -95,36 +149,78 @@ class TuningBlock(_Block):
 
 
 class PublishBlock(_Block):
-    """Where the adapter goes. Without a namespace the repo is the token owner's."""
+    """Where the adapter goes."""
 
-    repo: Repo
-    private: bool = True
-    tags: tuple[str, ...] = ()
+    repo: Repo = Field(
+        description="Repo on the Hugging Face Hub, as `namespace/name`; without a namespace it is "
+        "the token owner's.",
+        examples=["router-llama-3.1-8b-adapter", "my-team/router-llama-3.1-8b-adapter"],
+        json_schema_extra={"not": {"pattern": r"--|\.\.|\.git$"}},
+    )
+    private: bool = Field(True, description="Whether the repo is made private, if it is new.")
+    tags: tuple[str, ...] = Field(
+        (), description="Tags of the model card.", examples=[["router", "function-calling"]]
+    )
 
 
 class StandInBlock(_Block):
     """How a rehearsal lightens the training for its stand-in model. Never used for the real run."""
 
-    epochs: Annotated[int, Field(ge=1)] | None = None
-    learning_rate: PositiveFloat | None = None
-    max_length: Annotated[int, Field(ge=16)] | None = None
-    batch_size: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Passes over the training rows.", examples=[1]
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
+        None, description="A small random model needs a larger one.", examples=[0.005]
+    )
+    max_length: Annotated[int, Field(ge=16)] | None = Field(
+        None, description="Longest row, in tokens of the stand-in.", examples=[1024]
+    )
+    batch_size: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Rows in one step.", examples=[4]
+    )
 
 
 class JobSpec(_Block):
     """One fine-tuning job, from its rows to its published adapter."""
 
-    version: Literal[1]
-    name: Name
-    base_model: str
-    service: ServiceBlock = ServiceBlock()
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
-    data: DataBlock = DataBlock()
-    tuning: TuningBlock = TuningBlock()
-    max_attempts: Annotated[int, Field(ge=1, le=10)] = 1
-    on_uncertain: Literal["hold", "relaunch"] = "hold"
-    publish: PublishBlock | None = None
-    stand_in: StandInBlock = StandInBlock()
+    version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(
+        description="Version of this format."
+    )
+    name: Name = Field(
+        description="Name of the job, by which commands find its newest run: lowercase letters, "
+        "digits, `-`, `_` and `.`.",
+        examples=["router-llama-3.1-8b"],
+    )
+    base_model: str = Field(
+        description="The service's id of the model that is tuned.",
+        examples=[
+            "meta/llama3_1@llama-3.1-8b-instruct",
+            "google/gemma3@gemma-3-27b-it",
+            "qwen/qwen3@qwen3-32b",
+        ],
+    )
+    service: ServiceBlock = Field(ServiceBlock(), description="Where the model is tuned.")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        42, description="Decides the order of the rows, and with it the splits.", examples=[42]
+    )
+    data: DataBlock = Field(DataBlock(), description="The rows, and how they are split.")
+    tuning: TuningBlock = Field(TuningBlock(), description="How the model is tuned.")
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = Field(
+        1, description="How many jobs may be paid for if earlier ones fail.", examples=[2]
+    )
+    on_uncertain: Literal["hold", "relaunch"] = Field(
+        "hold",
+        description="What happens if nobody can tell whether a job was created: `hold` waits for "
+        "a person, `relaunch` may pay twice.",
+    )
+    publish: PublishBlock | None = Field(
+        None, description="Where the adapter goes; without it, it is collected but not published."
+    )
+    stand_in: StandInBlock = Field(
+        StandInBlock(),
+        description="How a rehearsal lightens the training for its stand-in model. Never used for "
+        "the real run.",
+    )
 
 
 def _line(problem: InputError) -> int:
@@ -182,12 +278,14 @@ def load_spec(file: Path, name: str | None = None) -> LoadedSpec:
         raise InputError(
             f"a spec is a mapping of `key: value` lines; this file holds {found}",
             where=document.place(()),
-            hint="Start from jobs/router/llama-3.1-8b.yaml.",
+            hint="Start from one that ships: orchestrator specs copy router/llama-3.1-8b.",
         )
     try:
         spec = JobSpec.model_validate(_tuples(document.value))
     except ValidationError as error:
-        raise SpecError([_problem(document, detail) for detail in error.errors()]) from None
+        raise SpecError(
+            [describe(document, detail, JobSpec) for detail in error.errors()]
+        ) from None
     return LoadedSpec(spec, file, document)
 
 
@@ -198,65 +296,3 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_tuples(item) for item in value)
     return value
-
-
-def _problem(document: Document, detail: ErrorDetails) -> InputError:
-    path: Path_ = tuple(detail["loc"])
-    field = ".".join(str(part) for part in path)
-    if detail["type"] == "extra_forbidden":
-        known = _known_keys(path[:-1])
-        close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
-        hint = f"Did you mean `{close[0]}`?" if close else f"Known keys here: {', '.join(known)}."
-        return InputError(f"unknown key `{field}`", where=document.key_place(path), hint=hint)
-    if detail["type"] == "missing":
-        return InputError(f"`{field}` is missing", where=document.place(path), hint="Add it.")
-    message, hint = _WORDS.get(detail["type"], (_plain(detail["msg"]), ""))
-    given = detail["input"]
-    shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return InputError(
-        f"`{field or 'spec'}`: {message}{shown}",
-        where=document.place(path),
-        hint=_HINTS.get(field, hint),
-    )
-
-
-def _plain(message: str) -> str:
-    message = message.removeprefix("Value error, ").replace("Input should be", "must be")
-    return message[:1].lower() + message[1:]
-
-
-#: What a kind of mistake is called here, and what to do about it. The messages of all other kinds
-#: say by themselves what would be right (a range, a choice).
-_BLOCK = ("must be a block of `key: value` lines", "Indent its keys below it, or remove it.")
-_WORDS = {
-    "model_type": _BLOCK,
-    "model_attributes_type": _BLOCK,
-    "tuple_type": ("must be a list", "Write it as [one, two]."),
-    "string_type": ("must be text", "Put the value in quotes."),
-    "int_type": ("must be a whole number", "Write it as 3, without quotes or a decimal point."),
-    "float_type": ("must be a number", "Write it without quotes, as 0.5 or 1e-4."),
-    "bool_type": ("must be true or false", "Write it without quotes."),
-    "string_pattern_mismatch": ("has not the right form", ""),
-}
-
-_HINTS = {
-    "name": "Lowercase letters, digits, `-`, `_` and `.`, at most 63; the first a letter or digit.",
-    "publish.repo": "Write `namespace/name`, or only `name` for your own namespace: letters, "
-    "digits, `-`, `_` and `.`.",
-    "version": "This program reads version 1.",
-}
-
-
-def _known_keys(path: Path_) -> list[str]:
-    """The keys that the block at `path` has."""
-    block: type[BaseModel] = JobSpec
-    for part in path:
-        field = block.model_fields.get(str(part))
-        if field is None:
-            return []
-        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
-        if not inner:
-            return []
-        block = inner[0]
-    return list(block.model_fields)

@@ -1,7 +1,8 @@
 """YAML with the place of every value, so that an error can name file and line.
 
-PyYAML composes the nodes (they carry lines and columns) and constructs the scalars. Two of its
-defaults are mended: a repeated key is an error, and `1e-4` is a number, as in YAML 1.2.
+PyYAML composes the nodes (they carry lines and columns) and constructs the scalars. Three of its
+defaults are mended: a repeated key is an error, `1e-4` is a number, as in YAML 1.2, and what YAML
+1.1 reads as a number in base 8 or 60 (`012`, `1:30`) is an error, because hardly anybody means it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from orchestrator.errors import InputError, Place
 Path_ = tuple[str | int, ...]
 
 _FLOAT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9_]")
 _MAX_NODES = 100_000
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MAX_DEPTH = 50
 _TOO_LARGE = "too deeply nested or too large"
 _SIMPLIFY = "Remove repeated aliases and needless nesting."
@@ -171,9 +174,12 @@ class _Walk:
     def _scalar(self, node: yaml.Node) -> Any:
         if node.tag == "tag:yaml.org,2002:str":
             plain = getattr(node, "style", None) in (None, "")
-            if plain and _FLOAT.fullmatch(node.value):
-                return float(node.value)
-            return node.value
+            if not (plain and _FLOAT.fullmatch(node.value)):
+                return node.value
+            self._refuse_misread(node)
+            return float(node.value)
+        if node.tag in _NUMBERS:
+            self._refuse_misread(node)
         try:
             return self._loader.construct_object(node)
         # PyYAML looks a value with an explicit tag up, or matches it, without checking first.
@@ -184,3 +190,17 @@ class _Walk:
                 where=self._place(node),
                 hint="Correct it, or put it in quotes if it is meant as text.",
             ) from None
+
+    def _refuse_misread(self, node: yaml.Node) -> None:
+        """A number that YAML 1.1 takes for another one than people do."""
+        if ":" in node.value:
+            reason = f"`{node.value}` would be read as a number in base 60"
+        elif _LEADING_ZERO.match(node.value):
+            reason = f"`{node.value}` starts with a zero, as numbers in base 8 do"
+        else:
+            return
+        raise InputError(
+            reason,
+            where=self._place(node),
+            hint="Write a plain decimal number, or put it in quotes if it is meant as text.",
+        )

@@ -150,6 +150,18 @@ def test_a_list_where_a_block_belongs_is_named_in_the_words_of_yaml(
         ("tuning: {learning_rate: .nan}", "`tuning.learning_rate`: must be a finite number"),
         ("tuning: {learning_rate: 1e400}", "`tuning.learning_rate`: must be a finite number"),
         (
+            "tuning: {learning_rate: 2}",
+            "`tuning.learning_rate`: must be less than or equal to 0.1 (it is 2)",
+        ),
+        (
+            "tuning: {learning_rate_multiplier: 101}",
+            "`tuning.learning_rate_multiplier`: must be less than or equal to 100 (it is 101)",
+        ),
+        ("tuning: {learning_rate: true}", "`tuning.learning_rate`: must be a number (it is True)"),
+        ("max_attempts: true", "`max_attempts`: must be a whole number (it is True)"),
+        ("seed: 08", "`seed`: must be a whole number (it is '08')"),
+        ("stand_in: {learning_rate: 5}", "`stand_in.learning_rate`: must be less than or equal"),
+        (
             "tuning: {learning_rate: 1e-4, learning_rate_multiplier: 2}",
             "`tuning`: give learning_rate or learning_rate_multiplier, not both",
         ),
@@ -175,6 +187,26 @@ def test_a_wrong_value_is_named_with_what_would_be_right(
     line, found, _ = only_problem(tmp_path, lines + "\n")
     assert line == 4
     assert found.startswith(message)
+
+
+@pytest.mark.parametrize("version", ["true", "1.0", "2", "'1'", "null", "[1]"])
+def test_only_the_number_1_is_the_version(tmp_path: Path, version: str) -> None:
+    ((line, message, hint),) = problems(tmp_path, BASE.replace("version: 1", f"version: {version}"))
+    assert line == 1
+    assert message.startswith("`version`: must be 1")
+    assert hint == "This program reads version 1."
+
+
+def test_a_learning_rate_out_of_range_says_what_is_usual(tmp_path: Path) -> None:
+    _, _, hint = only_problem(tmp_path, "tuning: {learning_rate: 2}\n")
+    assert "1e-5 to 1e-3" in hint
+
+
+def test_a_seed_that_yaml_would_read_in_base_8_is_refused_where_it_stands(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, f"{BASE}seed: 012\n")
+    assert str(caught.value).startswith("spec.yaml:4:7: `012` starts with a zero")
+    assert "decimal" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["A", "-a", "a b", "a/b", "é", "a\\n", "", "a" * 64])

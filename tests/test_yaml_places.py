@@ -60,6 +60,42 @@ def test_quoted_numbers_and_words_stay_text(written: str) -> None:
     assert value == written.strip("'\"")
 
 
+@pytest.mark.parametrize(
+    "written", ["012", "-012", "+07", "00", "0_1", "01.5", "01e5", "!!int '012'"]
+)
+def test_a_number_with_a_leading_zero_is_refused_because_yaml_may_read_it_in_base_8(
+    written: str,
+) -> None:
+    error = refused(f"a: 1\nb: {written}\n")
+    assert error.where == Place("f.yaml", 2, 4)
+    assert "starts with a zero" in error.message
+    assert "quotes" in error.hint
+
+
+@pytest.mark.parametrize("written", ["1:30", "-1:30", "1:30.5", "10:00:00"])
+def test_a_number_in_base_60_is_refused(written: str) -> None:
+    error = refused(f"a: {written}\n")
+    assert error.where == Place("f.yaml", 1, 4)
+    assert error.message == f"`{written}` would be read as a number in base 60"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        *[("0", 0), ("-0", 0), ("0.5", 0.5), ("0.012", 0.012), ("0e3", 0.0), ("10", 10)],
+        *[("0x1F", 31), ("'012'", "012"), ("'1:30'", "1:30"), ("1:x", "1:x"), ("[0]", [0])],
+    ],
+)
+def test_other_numbers_and_quoted_ones_are_read_as_before(written: str, meant: object) -> None:
+    value = parse_yaml(f"a: {written}", "f.yaml").value["a"]
+    assert value == meant
+    assert type(value) is type(meant)
+
+
+def test_a_key_may_look_like_any_number() -> None:
+    assert parse_yaml("012: a\n1:30: b\n", "f.yaml").value == {"012": "a", "1:30": "b"}
+
+
 def test_a_key_given_twice_is_refused_where_it_stands_again() -> None:
     error = refused("a: 1\nb: 2\na: 3\n")
     assert error.where == Place("f.yaml", 3, 1)

@@ -15,7 +15,7 @@ _PATH = click.Path(path_type=Path)
 
 
 def spec_argument(function: F) -> F:
-    """SPEC."""
+    """SPEC: a path, or the name of a shipped spec."""
     return click.argument("spec", type=_PATH)(function)
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.given import plan_given
 from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
 from orchestrator.cli.printing import print_json, print_pairs, print_table, size
 from orchestrator.plan import Plan
-from orchestrator.planner import make_plan
-from orchestrator.spec import load_spec
 
 
 @click.command()
@@ -24,8 +23,7 @@ def command(spec: Path, data: Path | None, limit: int | None, as_json: bool) -> 
     Offline, and the same on every machine: the digest names exactly this spec, data and catalog.
     Exit 1 if the service would refuse the job.
     """
-    loaded = load_spec(spec)
-    plan = make_plan(loaded, loaded.data_file(data), limit=limit).plan
+    plan = plan_given(spec, data, limit=limit).plan
     if as_json:
         print_json(plan.to_json())
     else:

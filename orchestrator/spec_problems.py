@@ -1,0 +1,76 @@
+"""The wording of what is wrong with a spec: field, place, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from orchestrator.errors import InputError
+from orchestrator.yaml_places import Document, Path_
+
+
+def describe(document: Document, detail: ErrorDetails, model: type[BaseModel]) -> InputError:
+    """What a validation error of `model` means for the person who wrote the document."""
+    path: Path_ = tuple(detail["loc"])
+    field = ".".join(str(part) for part in path)
+    if detail["type"] == "extra_forbidden":
+        known = _known_keys(model, path[:-1])
+        close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
+        hint = f"Did you mean `{close[0]}`?" if close else f"Known keys here: {', '.join(known)}."
+        return InputError(f"unknown key `{field}`", where=document.key_place(path), hint=hint)
+    if detail["type"] == "missing":
+        return InputError(f"`{field}` is missing", where=document.place(path), hint="Add it.")
+    message, hint = _WORDS.get(detail["type"], (_plain(detail["msg"]), ""))
+    given = detail["input"]
+    shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return InputError(
+        f"`{field or 'spec'}`: {message}{shown}",
+        where=document.place(path),
+        hint=_HINTS.get(field, hint),
+    )
+
+
+def _plain(message: str) -> str:
+    message = message.removeprefix("Value error, ").replace("Input should be", "must be")
+    return message[:1].lower() + message[1:]
+
+
+#: What a kind of mistake is called here, and what to do about it. The messages of all other kinds
+#: say by themselves what would be right (a range, a choice).
+_BLOCK = ("must be a block of `key: value` lines", "Indent its keys below it, or remove it.")
+_WORDS = {
+    "model_type": _BLOCK,
+    "model_attributes_type": _BLOCK,
+    "tuple_type": ("must be a list", "Write it as [one, two]."),
+    "string_type": ("must be text", "Put the value in quotes."),
+    "int_type": ("must be a whole number", "Write it as 3, without quotes or a decimal point."),
+    "float_type": ("must be a number", "Write it without quotes, as 0.5 or 1e-4."),
+    "bool_type": ("must be true or false", "Write it without quotes."),
+    "string_pattern_mismatch": ("has not the right form", ""),
+}
+
+_HINTS = {
+    "name": "Lowercase letters, digits, `-`, `_` and `.`, at most 63; the first a letter or digit.",
+    "publish.repo": "Write `namespace/name`, or only `name` for your own namespace: letters, "
+    "digits, `-`, `_` and `.`.",
+    "version": "This program reads version 1.",
+    "tuning.learning_rate": "For tuning, 1e-5 to 1e-3 is usual; `orchestrator plan` shows the "
+    "baseline.",
+    "tuning.learning_rate_multiplier": "It multiplies the model's baseline: 0.5 to 2 is usual.",
+}
+
+
+def _known_keys(block: type[BaseModel], path: Path_) -> list[str]:
+    """The keys that the block at `path` has."""
+    for part in path:
+        field = block.model_fields.get(str(part))
+        if field is None:
+            return []
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not inner:
+            return []
+        block = inner[0]
+    return list(block.model_fields)
