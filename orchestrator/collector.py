@@ -18,6 +18,7 @@ import orjson
 from orchestrator.digests import sha256_file
 from orchestrator.errors import Corrupt
 from orchestrator.ledger import Artifact, Metric
+from orchestrator.progress import SILENT, Reporter
 from orchestrator.stores.base import ObjectStore, StoredObject
 
 _WEIGHTS = re.compile(r"(adapter_model|model(-\d+-of-\d+)?)\.(safetensors|bin)")
@@ -46,6 +47,7 @@ def collect(
     folder: Path,
     *,
     still_ours: Callable[[], None] = lambda: None,
+    reporter: Reporter = SILENT,
 ) -> Collected | None:
     """Download the final checkpoint under `output_uri` to `folder`; None if there is no adapter.
 
@@ -60,22 +62,24 @@ def collect(
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for name, stored in wanted.items():
+    try:
+        _download(store, wanted, partial, still_ours, reporter)
+        metric_files = {
+            name: path
+            for name in _METRIC_FILES
+            if (path := _metric_file(store, name, best, objects, partial)) is not None
+        }
+        metrics, summary = _read_metrics(metric_files)
+        artifacts = tuple(
+            Artifact("collected", name, stored.uri, stored.size_bytes, sha256_file(partial / name))
+            for name, stored in sorted(wanted.items())
+        )
         still_ours()
-        store.get(stored, partial / name, lambda _: still_ours())
-    metric_files = {
-        name: path
-        for name in _METRIC_FILES
-        if (path := _metric_file(store, name, best, objects, partial)) is not None
-    }
-    metrics, summary = _read_metrics(metric_files)
-    artifacts = tuple(
-        Artifact("collected", name, stored.uri, stored.size_bytes, sha256_file(partial / name))
-        for name, stored in sorted(wanted.items())
-    )
-    still_ours()
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        # An interruption, too, leaves nothing half done.
+        shutil.rmtree(partial, ignore_errors=True)
     return Collected(
         folder=folder,
         source_uri=prefix + best,
@@ -84,6 +88,25 @@ def collect(
         summary=summary,
         ignored=tuple(ignored),
     )
+
+
+def _download(
+    store: ObjectStore,
+    wanted: Mapping[str, StoredObject],
+    into: Path,
+    still_ours: Callable[[], None],
+    reporter: Reporter,
+) -> None:
+    size_bytes = sum(stored.size_bytes for stored in wanted.values())
+    with reporter.transfer("collecting", size_bytes) as moved:
+
+        def keep(moved_bytes: int) -> None:
+            still_ours()
+            moved(moved_bytes)
+
+        for name, stored in wanted.items():
+            still_ours()
+            store.get(stored, into / name, keep)
 
 
 def best_checkpoint(names: Iterable[str]) -> str | None:

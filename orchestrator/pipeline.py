@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,13 +14,15 @@ from orchestrator.adapter import ExpectedAdapter, check_adapter
 from orchestrator.catalog import LINEAR_LAYERS
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.connections import Connections
+from orchestrator.decisions import Decisions
 from orchestrator.digests import sha256_file
-from orchestrator.errors import InputError, LedgerError, OrchestratorError
+from orchestrator.errors import LedgerError, OrchestratorError
 from orchestrator.ledger import Artifact, Facts, Lease, Ledger, RunFacts, Target
 from orchestrator.planner import Prepared
+from orchestrator.progress import SILENT, Reporter
 from orchestrator.report.card import model_card
 from orchestrator.report.views import RunView, view
-from orchestrator.services.base import AttemptState, Handle, Service, Snapshot
+from orchestrator.services.base import AttemptState, Handle, Snapshot
 from orchestrator.settings import Settings
 from orchestrator.state import GONE, Action, Status, status
 
@@ -31,19 +33,28 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a pass left a run; `error` if an action failed (a later pass tries it again)."""
+    """Where a pass left a run; `error` if an action failed (a later pass tries it again).
+
+    `asked` is False if the service of its job did not answer, and so nothing was tried.
+    """
 
     run_id: str
     status: Status
     error: OrchestratorError | None = None
     bug: Exception | None = None
+    asked: bool = True
 
 
-_ONCE_A_PASS = frozenset({Action.FIND, Action.INSPECT, Action.LAUNCH, Action.COLLECT})
+_ONCE_A_PASS = frozenset(
+    {Action.FIND, Action.INSPECT, Action.CANCEL, Action.LAUNCH, Action.COLLECT}
+)
 
 
 class Pipeline:
-    """The steps over one ledger. `notify` is told, in a line each, what happens."""
+    """The steps over one ledger. `notify` is told, in a line each, what happens.
+
+    `reporter` is told of what takes long while it goes on.
+    """
 
     def __init__(
         self,
@@ -53,12 +64,15 @@ class Pipeline:
         *,
         clock: Clock = SYSTEM_CLOCK,
         notify: Notify = lambda _: None,
+        reporter: Reporter = SILENT,
     ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._connections = connections
         self._clock = clock
         self._notify = notify
+        self._reporter = reporter
+        self._decisions = Decisions(ledger, connections, clock=clock, notify=notify)
 
     def submit(self, prepared: Prepared, *, again: bool) -> tuple[RunFacts, bool]:
         """The run of a plan, and whether it is new; see `submission.submit`."""
@@ -93,71 +107,34 @@ class Pipeline:
         outcomes: list[Outcome] = []
         for run_id in ids:
             if run_id in unreachable:
-                outcomes.append(Outcome(run_id, self._status(run_id), unreachable[run_id]))
+                problem = unreachable[run_id]
+                outcomes.append(Outcome(run_id, self._status(run_id), problem, asked=False))
                 continue
             try:
                 outcomes.append(self.advance(run_id, news))
             except Exception as bug:
-                problem = OrchestratorError(f"unexpected {type(bug).__name__}: {bug}")
-                outcomes.append(Outcome(run_id, self._status(run_id), problem, bug))
+                broken = OrchestratorError(f"unexpected {type(bug).__name__}: {bug}")
+                outcomes.append(Outcome(run_id, self._status(run_id), broken, bug))
         return outcomes
 
-    def resolve(self, run_id: str, *, handle: str | None, by: str) -> Outcome:
-        """A person's answer to UNCERTAIN: the job's name, or None for "it was not launched".
+    def cancel(self, run_id: str) -> Outcome:
+        """Record the wish to cancel a run, and carry it out as far as is possible now.
 
-        The service is asked once more: a job that it shows is adopted, whatever was said.
+        Later passes go on with it. A run that is cancelled is left as it is. Raises `InputError`
+        if its training has ended.
         """
-        with self._leased(run_id) as lease:
-            # Read under the lease: a poll may have found the job a moment ago.
-            facts = self._ledger.facts(run_id)
-            attempt = facts.tune
-            if attempt is None or attempt.uncertain_at is None or attempt.handle or attempt.is_over:
-                raise InputError(
-                    f"run {run_id} waits for no answer about its launch",
-                    hint=f"See: orchestrator show {run_id}",
-                )
-            service = self._connections.service(facts.run.target)
-            found = service.find(attempt.token)
-            named = Handle(facts.run.target.service, handle) if handle else None
-            if found is not None:
-                self._notify(f"the service shows the job after all: {found.id}")
-                lease.record_handle(attempt.id, found, adopted=True)
-            elif named is None:
-                lease.record_not_launched(attempt.id, by)
-            else:
-                self._check_named(named, service)
-                lease.record_handle(attempt.id, named, adopted=True)
+        self._decisions.cancel(run_id)
+        return self.poll([run_id])[0]
+
+    def resolve(self, run_id: str, *, handle: str | None, by: str) -> Outcome:
+        """A person's answer to UNCERTAIN: the job's name, or None for "it was not launched"."""
+        self._decisions.resolve(run_id, handle=handle, by=by)
         return self.advance(run_id)
 
     def publish_again(self, run_id: str) -> Outcome:
-        """Let a run that was held at publishing try again, from the repo's present state."""
-        with self._leased(run_id) as lease:
-            facts = self._ledger.facts(run_id)
-            if facts.last_since("publish_held", "publish_released") is None:
-                raise InputError(
-                    f"run {run_id} is not held at publishing",
-                    hint=f"See: orchestrator show {run_id}",
-                )
-            lease.add_event("publish_released")
+        """Let a run that was held at publishing, or outran its cancelling, go on."""
+        self._decisions.release(run_id)
         return self.advance(run_id)
-
-    def _check_named(self, named: Handle, service: Service) -> None:
-        if named not in service.inspect([named]):
-            raise InputError(f"the service knows no job {named.id}", hint="Check the name.")
-        for other in self._ledger.run_ids():
-            if any(attempt.handle == named for attempt in self._ledger.facts(other).attempts):
-                raise InputError(
-                    f"{named.id} is the job of run {other}", hint="One job belongs to one run."
-                )
-
-    @contextlib.contextmanager
-    def _leased(self, run_id: str) -> Iterator[Lease]:
-        with self._ledger.lease(run_id) as lease:
-            if lease is None:
-                raise LedgerError(
-                    f"another pass works on run {run_id}", hint="Try again in a minute."
-                )
-            yield lease
 
     def view(self, run_id: str) -> RunView:
         """Everything that is shown of a run."""
@@ -216,6 +193,7 @@ class Pipeline:
             Action.STAGE: self._stage,
             Action.LAUNCH: self._launch,
             Action.FIND: self._find,
+            Action.CANCEL: self._cancel,
             Action.COLLECT: self._collect,
             Action.CHECK_ADAPTER: self._check_adapter,
             Action.PUBLISH: self._publish,
@@ -237,7 +215,8 @@ class Pipeline:
                     f"{path} is missing or was changed since the run was submitted",
                     hint="Submit the spec again with --again.",
                 )
-        staged = staging.stage(self._connections.store(target), files, target.bucket)
+        store = self._connections.store(target)
+        staged = staging.stage(store, files, target.bucket, self._reporter)
         uploaded = sum(item.uploaded for item in staged.values())
         self._notify(f"staged {len(staged)} files, {uploaded} of them uploaded")
         artifacts = [
@@ -247,13 +226,19 @@ class Pipeline:
         lease.record_artifacts(artifacts, "staged", {"uploaded": uploaded})
 
     def _launch(self, facts: Facts, lease: Lease) -> None:
-        launcher.launch(
-            facts,
-            self._connections.service(facts.run.target),
-            lease,
-            clock=self._clock,
-            call_timeout_s=self._settings.call_timeout_s,
-        )
+        store = self._connections.store(facts.run.target)
+        staged = facts.artifacts_of("staged").values()
+        if any(store.stat(item.uri) is None for item in staged):
+            # Swept up, or past the bucket's own rules for old objects, since they were staged.
+            self._stage(facts, lease)
+        with self._reporter.unbroken("the answer to the launch"):
+            launcher.launch(
+                self._ledger.facts(facts.run.id),
+                self._connections.service(facts.run.target),
+                lease,
+                clock=self._clock,
+                call_timeout_s=self._settings.call_timeout_s,
+            )
         attempt = self._ledger.facts(facts.run.id).tune
         if attempt and attempt.handle:
             self._notify(f"launched {attempt.handle.id}")
@@ -267,6 +252,14 @@ class Pipeline:
                 clock=self._clock,
                 visibility_window_s=self._settings.visibility_window_s,
             )
+
+    def _cancel(self, facts: Facts, lease: Lease) -> None:
+        attempt = facts.tune
+        if attempt is None or attempt.handle is None:
+            return
+        self._connections.service(facts.run.target).cancel(attempt.handle)
+        lease.add_event("cancel_sent", {}, attempt.id)
+        self._notify(f"asked the service to cancel {attempt.handle.id}")
 
     def _inspect(self, facts: Facts, lease: Lease, news: News) -> None:
         attempt = facts.tune
@@ -294,7 +287,11 @@ class Pipeline:
         output = self._connections.service(target).outputs(attempt.handle)
         folder = self.run_folder(facts.run.id) / "collected"
         found = collector.collect(
-            self._connections.store(target), output, folder, still_ours=lease.keep
+            self._connections.store(target),
+            output,
+            folder,
+            still_ours=lease.keep,
+            reporter=self._reporter,
         )
         ended_at = attempt.snapshot.ended_at if attempt.snapshot else None
         if found is None and self._is_recent(ended_at or attempt.intent_at):
@@ -344,7 +341,7 @@ class Pipeline:
         card = model_card(self.view(facts.run.id))
         (folder / publisher.CARD).write_text(card, encoding="utf-8", newline="\n")
         item = publisher.publication(facts, folder)
-        publisher.publish(item, self._connections.hub, facts, lease)
+        publisher.publish(item, self._connections.hub, facts, lease, self._reporter)
         self._notify(f"published to {item.repo}")
 
     def _lost_files(self, facts: Facts, lease: Lease, folder: Path, kind: str) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from orchestrator.digests import sha256_file
 from orchestrator.errors import Ambiguous, Conflict, LedgerError
 from orchestrator.ledger import Artifact, Facts, Lease
+from orchestrator.progress import SILENT, Moved, Reporter
 from orchestrator.publishable import is_publishable
 from orchestrator.report.card import run_tag
 
@@ -53,14 +54,19 @@ def publication(facts: Facts, folder: Path) -> Publication:
     )
 
 
-def publish(item: Publication, hub: HubStore, facts: Facts, lease: Lease) -> None:
+def publish(
+    item: Publication, hub: HubStore, facts: Facts, lease: Lease, reporter: Reporter = SILENT
+) -> None:
     """Bring the repo to the publication and record it; one that is there already is left alone."""
+    size_bytes = sum(file.stat().st_size for file in item.files.values())
     try:
-        revision = _revision(item, hub, facts, lease)
+        with reporter.transfer("publishing", size_bytes) as moved:
+            revision = _revision(item, hub, facts, lease, moved)
     except Conflict as conflict:
         lease.add_event("publish_held", {"reason": f"{item.repo}: {conflict.message}"})
         return
-    differing = _differing(item, hub.files(item.repo, revision), hub, revision)
+    with reporter.transfer("reading back", size_bytes) as moved:
+        differing = _differing_bytes(item, hub, revision, moved)
     if differing:
         reason = f"{item.repo} at {revision} holds other bytes than ours: {', '.join(differing)}"
         lease.add_event("publish_held", {"reason": reason})
@@ -80,7 +86,7 @@ def publish(item: Publication, hub: HubStore, facts: Facts, lease: Lease) -> Non
     lease.record_artifacts(artifacts, "published", data)
 
 
-def _revision(item: Publication, hub: HubStore, facts: Facts, lease: Lease) -> str:
+def _revision(item: Publication, hub: HubStore, facts: Facts, lease: Lease, moved: Moved) -> str:
     """The commit that holds the publication: found, or made now."""
     # The head is read first: a commit of ours that lands after the search meets a stale parent.
     head = hub.ensure_repo(item.repo, private=item.private)
@@ -101,6 +107,7 @@ def _revision(item: Publication, hub: HubStore, facts: Facts, lease: Lease) -> s
             description=item.marker,
             parent_commit=head,
             delete=stale,
+            progress=moved,
         )
     except (Ambiguous, Conflict):
         # Lost answer, or an earlier commit of ours that arrived after all.
@@ -110,28 +117,27 @@ def _revision(item: Publication, hub: HubStore, facts: Facts, lease: Lease) -> s
         return found
 
 
-def _differing(
-    item: Publication,
-    remote: Mapping[str, RemoteFile],
-    hub: HubStore | None = None,
-    revision: str = "",
-) -> list[str]:
-    """The files that the repo lacks or holds with other bytes.
-
-    With `hub`, the bytes that it serves are read back and compared; without, its own listing is.
-    """
+def _differing(item: Publication, remote: Mapping[str, RemoteFile]) -> list[str]:
+    """The files that the repo lacks or, as it lists them, holds with other bytes."""
     differing: list[str] = []
     for name, path in item.files.items():
         theirs = remote.get(name)
         if theirs is None or theirs.size_bytes != path.stat().st_size:
             differing.append(name)
-            continue
-        if hub is not None:
-            same = hub.digest_of(item.repo, revision, name) == item.digests[name]
         elif theirs.sha256 is not None:
-            same = theirs.sha256 == item.digests[name]
-        else:
-            same = theirs.same_as(path)
-        if not same:
+            differing += [name] if theirs.sha256 != item.digests[name] else []
+        elif not theirs.same_as(path):
             differing.append(name)
     return differing
+
+
+def _differing_bytes(item: Publication, hub: HubStore, revision: str, moved: Moved) -> list[str]:
+    """The files that a revision lacks or serves with other bytes: every one is read back."""
+    remote = hub.files(item.repo, revision)
+    return [
+        name
+        for name, path in item.files.items()
+        if name not in remote
+        or remote[name].size_bytes != path.stat().st_size
+        or hub.digest_of(item.repo, revision, name, moved) != item.digests[name]
+    ]

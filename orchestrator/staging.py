@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.digests import sha256_file
 from orchestrator.errors import InputError, Place
+from orchestrator.progress import SILENT, Moved, Reporter
 from orchestrator.stores.base import ObjectStore
 
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9]{1,16})?")
@@ -24,22 +25,28 @@ class StagedFile:
     uploaded: bool
 
 
-def stage(store: ObjectStore, files: Mapping[str, Path], root_uri: str) -> dict[str, StagedFile]:
+def stage(
+    store: ObjectStore, files: Mapping[str, Path], root_uri: str, reporter: Reporter = SILENT
+) -> dict[str, StagedFile]:
     """Store each file as `<root_uri>/staged/<sha256><suffix>`; the result has the same keys.
 
     `root_uri` is a bucket with an optional folder. The same content is never sent twice, in this
     run or another. Raises `InputError` for a file that cannot be read or that changes meanwhile,
     and what `ObjectStore.put` raises.
     """
-    return {key: _stage_one(store, file, root_uri.rstrip("/")) for key, file in files.items()}
+    size_bytes = sum(file.stat().st_size for file in files.values() if file.is_file())
+    with reporter.transfer("staging", size_bytes) as moved:
+        return {
+            key: _stage_one(store, file, root_uri.rstrip("/"), moved) for key, file in files.items()
+        }
 
 
-def _stage_one(store: ObjectStore, file: Path, root_uri: str) -> StagedFile:
+def _stage_one(store: ObjectStore, file: Path, root_uri: str, moved: Moved) -> StagedFile:
     before = _identity(file)
     sha256 = _sha256(file)
     suffix = file.suffix if _SUFFIX.fullmatch(file.suffix) else ""
     uri = f"{root_uri}/staged/{sha256}{suffix}"
-    put = store.put(file, uri)
+    put = store.put(file, uri, moved)
     if _identity(file) != before:
         # Other bytes may now lie under this digest, and would be trained on by its name.
         raise InputError(

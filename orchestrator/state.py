@@ -45,6 +45,7 @@ class Action(StrEnum):
     LAUNCH = "launch"
     FIND = "find"
     INSPECT = "inspect"
+    CANCEL = "cancel"
     COLLECT = "collect"
     CHECK_ADAPTER = "check-adapter"
     PUBLISH = "publish"
@@ -65,6 +66,17 @@ def status(facts: Facts, now: datetime) -> Status:
     """Where a run stands, and what to do next."""
     if facts.last("published"):
         return Status(RunState.PUBLISHED, Action.DONE)
+    found = _unhindered(facts, now)
+    return _cancelling(facts, found) if cancel_is_wanted(facts) else found
+
+
+def cancel_is_wanted(facts: Facts) -> bool:
+    """Whether somebody asked to cancel the run, and has not released it since."""
+    return facts.last_since("cancel_requested", "publish_released") is not None
+
+
+def _unhindered(facts: Facts, now: datetime) -> Status:
+    """Where a run stands that nobody has asked to cancel."""
     if not facts.last("staged"):
         return Status(RunState.PLANNED, Action.STAGE)
     attempt = facts.tune
@@ -75,6 +87,40 @@ def status(facts: Facts, now: datetime) -> Status:
     if attempt.snapshot is None:
         return Status(RunState.QUEUED, Action.INSPECT)
     return _reported(facts, attempt, attempt.snapshot)
+
+
+def _cancelling(facts: Facts, found: Status) -> Status:
+    """The wish to cancel stands until it is carried out, whatever was on its way meanwhile."""
+    attempt = facts.tune
+    if attempt is not None and _is_uncertain(attempt):
+        # Also where the spec says relaunch: the first job may be there, and be paid for.
+        return _uncertain(facts, attempt)
+    match found.action:
+        case Action.STAGE | Action.LAUNCH | Action.WAIT:
+            what = "another job" if attempt and attempt.handle else "a job"
+            return Status(RunState.CANCELLED, Action.DONE, f"cancelled before {what} was launched")
+        case Action.INSPECT if attempt is not None:
+            return _stopping(facts, attempt, found)
+        case Action.COLLECT | Action.CHECK_ADAPTER | Action.PUBLISH:
+            reason = (
+                "its job ended before it could be cancelled, and is paid for; to go on all the "
+                f"same: orchestrator resolve {facts.run.id} --publish"
+            )
+            return Status(RunState.HELD, Action.DONE, reason)
+        case _:
+            return found
+
+
+def _stopping(facts: Facts, attempt: AttemptFacts, found: Status) -> Status:
+    """A job that has not ended: ask the service once, then wait until it says so."""
+    sent = facts.last("cancel_sent")
+    if sent is None or sent.attempt_id != attempt.id:
+        return Status(found.state, Action.CANCEL, "is to be cancelled")
+    if attempt.snapshot is not None and attempt.snapshot.raw_state == GONE:
+        return Status(
+            RunState.CANCELLED, Action.DONE, "cancelled; the service does not show the job any more"
+        )
+    return Status(found.state, Action.INSPECT, "the service was asked to cancel the job")
 
 
 def _reported(facts: Facts, attempt: AttemptFacts, snapshot: Snapshot) -> Status:
@@ -121,13 +167,22 @@ def _unlaunched(facts: Facts, attempt: AttemptFacts, now: datetime) -> Status:
         spec = facts.run.plan.spec
         if spec.on_uncertain == "relaunch" and uncertain <= spec.max_attempts:
             return Status(RunState.SUBMITTING, Action.LAUNCH, "not found; the spec says relaunch")
-        reason = (
-            "nobody can tell whether the job was created; look at the service for the label "
-            f"{attempt.token}, then: orchestrator resolve {facts.run.id} "
-            "--launched JOB_NAME | --not-launched"
-        )
-        return Status(RunState.UNCERTAIN, Action.DONE, reason)
+        return _uncertain(facts, attempt)
     return Status(RunState.SUBMITTING, Action.FIND, "the answer to the launch was lost")
+
+
+def _is_uncertain(attempt: AttemptFacts) -> bool:
+    """Whether nobody can tell if the attempt's job exists."""
+    return attempt.uncertain_at is not None and attempt.handle is None and not attempt.is_over
+
+
+def _uncertain(facts: Facts, attempt: AttemptFacts) -> Status:
+    reason = (
+        "nobody can tell whether the job was created; look at the service for the label "
+        f"{attempt.token}, then: orchestrator resolve {facts.run.id} "
+        "--launched JOB_NAME | --not-launched"
+    )
+    return Status(RunState.UNCERTAIN, Action.DONE, reason)
 
 
 def _failed(facts: Facts, attempt: AttemptFacts, error: str) -> Status:

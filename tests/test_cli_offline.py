@@ -20,7 +20,22 @@ from orchestrator.errors import LedgerError
 from tests.router_spec import ROUTER, SAMPLE, SPEC, changed
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["check", "plan", "submit", "poll", "show", "resolve", "rehearse", "sandbox"]
+COMMANDS = [
+    "specs",
+    "check",
+    "plan",
+    "submit",
+    "poll",
+    "runs",
+    "show",
+    "logs",
+    "cancel",
+    "resolve",
+    "gc",
+    "rehearse",
+    "schema",
+    "sandbox",
+]
 
 
 class Shell:
@@ -422,7 +437,10 @@ def test_the_installed_command_and_the_module_do_the_same() -> None:
 def test_the_exit_code_reaches_the_shell() -> None:
     done = process("check", "gone.yaml")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: there is no file gone.yaml\n  Check the path.\n"
+    assert done.stderr == (
+        "error: there is no file gone.yaml\n"
+        "  Check the path. All that are shipped: orchestrator specs\n"
+    )
 
 
 def test_output_to_a_console_that_has_no_unicode_is_no_bug() -> None:

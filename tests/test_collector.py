@@ -38,7 +38,7 @@ class MemoryStore:
     def check_writable(self, uri: str) -> None:
         raise NotImplementedError
 
-    def put(self, file: Path, uri: str) -> Put:
+    def put(self, file: Path, uri: str, progress: Progress | None = None) -> Put:
         raise NotImplementedError
 
     def stat(self, uri: str) -> StoredObject | None:
@@ -48,6 +48,12 @@ class MemoryStore:
         file.write_bytes(self.objects[stored.uri])
 
     def read(self, uri: str, *, max_bytes: int) -> bytes:
+        raise NotImplementedError
+
+    def read_range(self, stored: StoredObject, start: int, size_bytes: int) -> bytes:
+        raise NotImplementedError
+
+    def delete(self, stored: StoredObject) -> bool:
         raise NotImplementedError
 
     def list(self, prefix: str) -> list[StoredObject]:

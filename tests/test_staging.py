@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Conflict, InputError, NotFound
-from orchestrator.sandbox.edge.faults import FaultRule, error_after
 from orchestrator.staging import StagedFile, stage
-from orchestrator.stores.base import ObjectStore, Put
+from orchestrator.stores.base import ObjectStore, Progress, Put
 from orchestrator.stores.gcs import GcsStore
-from tests.storage_face import BUCKET, FaceServer, StorageFace, retry_at_once
+from tests.storage_face import (
+    BUCKET,
+    ERROR_AFTER,
+    FaceServer,
+    StorageFace,
+    fault,
+    retry_at_once,
+)
 
 ROOT = f"gs://{BUCKET}/folder"
 
@@ -97,7 +103,7 @@ def test_the_same_content_under_two_names_is_sent_once(
 def test_a_lost_answer_makes_no_second_generation(
     store: ObjectStore, face: StorageFace, files: dict[str, Path]
 ) -> None:
-    face.faults.add(FaultRule("POST", "/upload/", error_after(503)))
+    face.faults.add(fault("POST", "/upload/", **ERROR_AFTER))
     staged = stage(store, {"train": files["train"]}, ROOT)
     assert [injection.hidden_status for injection in face.faults.injected] == [200]
     assert face.uploads() == 2
@@ -135,9 +141,9 @@ def test_a_file_that_changes_meanwhile_is_an_error(
 ) -> None:
     put = store.put
 
-    def rewritten(file: Path, uri: str) -> Put:
+    def rewritten(file: Path, uri: str, progress: Progress | None = None) -> Put:
         file.write_bytes(b"other rows\n")
-        return put(file, uri)
+        return put(file, uri, progress)
 
     monkeypatch.setattr(store, "put", rewritten)
     with pytest.raises(InputError, match="changed while it was staged") as caught:

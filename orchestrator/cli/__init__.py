@@ -17,13 +17,19 @@ from orchestrator.errors import OrchestratorError
 _MACHINE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 _COMMANDS = {
+    "specs": "List the specs that come with the program, or copy one.",
     "check": "Check a spec and its rows, offline.",
     "plan": "Show what would be trained, what it costs and what the service would refuse.",
     "submit": "Stage the rows and launch the tuning job, at most once.",
     "poll": "Ask the services for news and move every unfinished run on.",
+    "runs": "List the runs: state, age, cost.",
     "show": "Show everything that is known of a run.",
+    "logs": "Print what the job of a run has logged.",
+    "cancel": "Cancel a run, and stop its job at the service.",
     "resolve": "Answer what an UNCERTAIN or HELD run waits for.",
+    "gc": "List what no run needs any more, and remove it.",
     "rehearse": "Run a spec end to end on this machine, on a sandbox of its own.",
+    "schema": "Print the JSON Schema of a spec, for editors.",
     "sandbox": "Cloud Storage, Vertex tuning and the Hub as local servers.",
 }
 
@@ -61,7 +67,7 @@ def cli() -> None:
 
     Start with a rehearsal, which needs no account and no network:
 
-        orchestrator rehearse jobs/router/llama-3.1-8b.yaml
+        orchestrator rehearse router/llama-3.1-8b
 
     Exit codes: 0 done; 1 a check or an attempt failed; 2 wrong usage, spec, setting or credential;
     3 a bug; 130 interrupted.

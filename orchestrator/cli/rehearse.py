@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.extras import need_sandbox_extra
+from orchestrator.cli.given import plan_given
+from orchestrator.cli.interrupts import Interrupts
 from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
 from orchestrator.cli.printing import note, print_json, print_pairs
+from orchestrator.cli.progress import Display
 from orchestrator.errors import CheckFailed
-from orchestrator.planner import make_plan
 from orchestrator.settings import Settings
-from orchestrator.spec import load_spec
 from orchestrator.state import RunState
 
 
@@ -51,8 +52,7 @@ def command(
     local servers; a small stand-in is trained in place of the base model. Costs nothing and needs
     no account. Exit 0 if the adapter was published.
     """
-    loaded = load_spec(spec)
-    prepared = make_plan(loaded, loaded.data_file(data), limit=limit)
+    prepared = plan_given(spec, data, limit=limit)
     if prepared.plan.refusals:
         raise CheckFailed(
             "the service would refuse this job: " + "; ".join(prepared.plan.refusals),
@@ -62,7 +62,14 @@ def command(
     from orchestrator.sandbox.rehearsal import new_folder, rehearse
 
     folder = keep.absolute() if keep else new_folder(Settings.from_env().home, prepared.plan.name)
-    result = rehearse(prepared, folder, stand_in=stand_in, notify=note)
+    with Interrupts() as interrupts:
+        display = Display(interrupts, quiet=as_json)
+        try:
+            result = rehearse(prepared, folder, stand_in=stand_in, notify=note, reporter=display)
+        except KeyboardInterrupt:
+            note(f"interrupted: the sandbox was stopped; what it did is in {folder}")
+            note(f"  look:  orchestrator sandbox up --dir {shlex.quote(str(folder))}")
+            return 130
     for line in result.differences:
         note(f"unlike the real plan: {line}")
     if result.outcome.error is not None:
@@ -90,5 +97,9 @@ def _print(result: dict[str, object]) -> None:
     print_pairs([(name, str(result[name])) for name in shown if result[name]])
     jobs = result["service_jobs"]
     count = len(jobs) if isinstance(jobs, list) else 0
-    click.echo(f"\n{count} tuning job at the service. Look again:")
-    click.echo(f"  orchestrator sandbox up --dir {shlex.quote(str(result['folder']))}")
+    folder = shlex.quote(str(result["folder"]))
+    click.echo(f"\n{count} tuning job at the service. To look at it, serve the sandbox again:")
+    click.echo(f"  orchestrator sandbox up --dir {folder}")
+    click.echo("and in another terminal:")
+    click.echo(f'  eval "$(orchestrator sandbox env --dir {folder})"')
+    click.echo(f"  orchestrator show {result['run']}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.cli.session import open_pipeline, tell
+from orchestrator.cli.printing import note
+from orchestrator.cli.session import next_command, open_pipeline, tell, tell_interrupted
 from orchestrator.errors import InputError
 
 
@@ -12,7 +13,7 @@ from orchestrator.errors import InputError
 @click.argument("run")
 @click.option("--launched", metavar="JOB", help="The job exists; its full name at the service.")
 @click.option("--not-launched", is_flag=True, help="There is no such job: it may be launched.")
-@click.option("--publish", is_flag=True, help="Try again to publish a run that was held there.")
+@click.option("--publish", is_flag=True, help="Go on with a run that was held at publishing.")
 def command(run: str, launched: str | None, not_launched: bool, publish: bool) -> int:
     """Answer what a run waits for: whether its job was created, or that it may be published.
 
@@ -23,9 +24,13 @@ def command(run: str, launched: str | None, not_launched: bool, publish: bool) -
         raise InputError("give one of --launched JOB, --not-launched and --publish")
     with open_pipeline() as (pipeline, ledger):
         run_id = ledger.resolve_id(run)
-        if publish:
-            outcome = pipeline.publish_again(run_id)
-        else:
-            outcome = pipeline.resolve(run_id, handle=launched, by="a person")
+        try:
+            if publish:
+                outcome = pipeline.publish_again(run_id)
+            else:
+                outcome = pipeline.resolve(run_id, handle=launched, by="a person")
+        except KeyboardInterrupt:
+            return tell_interrupted([run_id])
         tell(outcome)
+        note(f"next: {next_command(run_id, outcome.status)}")
     return outcome.error.exit_code if outcome.error else 0

@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from orchestrator.cli.interrupts import Interrupts
 from orchestrator.cli.printing import note
+from orchestrator.cli.progress import Display
 from orchestrator.connections import Connections
 from orchestrator.ledger import Ledger
 from orchestrator.pipeline import Outcome, Pipeline
 from orchestrator.settings import Settings
+from orchestrator.state import Action, RunState, Status
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything that a command works with."""
+
+    settings: Settings
+    ledger: Ledger
+    connections: Connections
+    pipeline: Pipeline
+    display: Display
+
+
+@contextmanager
+def open_session(settings: Settings | None = None, *, quiet: bool = False) -> Iterator[Session]:
+    """The pipeline over the ledger that the settings name; it tells what happens on stderr.
+
+    `quiet` leaves the lines, but draws no bars.
+    """
+    settings = settings or Settings.from_env()
+    with Interrupts() as interrupts:
+        display = Display(interrupts, quiet=quiet)
+        ledger = Ledger(settings.ledger_url)
+        try:
+            connections = Connections(settings)
+            pipeline = Pipeline(settings, ledger, connections, notify=note, reporter=display)
+            yield Session(settings, ledger, connections, pipeline, display)
+        finally:
+            ledger.close()
 
 
 @contextmanager
 def open_pipeline(settings: Settings | None = None) -> Iterator[tuple[Pipeline, Ledger]]:
-    """The pipeline over the ledger that the settings name; it tells what happens on stderr."""
-    settings = settings or Settings.from_env()
-    ledger = Ledger(settings.ledger_url)
-    try:
-        yield Pipeline(settings, ledger, Connections(settings), notify=note), ledger
-    finally:
-        ledger.close()
+    """Pipeline and ledger of a session, for commands that need no more."""
+    with open_session(settings) as session:
+        yield session.pipeline, session.ledger
 
 
 def tell(outcome: Outcome) -> None:
@@ -29,3 +58,25 @@ def tell(outcome: Outcome) -> None:
     note(f"{outcome.run_id}: {outcome.status.state}{reason}")
     if outcome.error is not None:
         note(f"warning: {outcome.run_id}: {outcome.error}")
+
+
+def next_command(run_id: str, found: Status) -> str:
+    """What a person would run next for a run that stands so."""
+    if found.state is RunState.UNCERTAIN:
+        return f"orchestrator resolve {run_id} --launched JOB_NAME | --not-launched"
+    if found.state is RunState.FAILED:
+        return f"orchestrator logs {run_id}"
+    if found.state is RunState.CANCELLED:
+        return "orchestrator submit SPEC --again"
+    if found.action is Action.DONE:
+        return f"orchestrator show {run_id}"
+    return f"orchestrator poll --watch {run_id}"
+
+
+def tell_interrupted(run_ids: Sequence[str]) -> int:
+    """Say how to go on after Ctrl-C; gives the exit code."""
+    names = " ".join(run_ids)
+    note("interrupted: jobs at the service go on")
+    note(f"  go on:  orchestrator poll --watch {names}".rstrip())
+    note(f"  cancel: orchestrator cancel {names if len(run_ids) == 1 else 'RUN'}")
+    return 130

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli.options import json_option
-from orchestrator.cli.printing import print_json, print_pairs, print_table, size
-from orchestrator.cli.session import open_pipeline
+from orchestrator.cli.printing import note, print_json, print_pairs, print_table, size
+from orchestrator.cli.session import next_command, open_pipeline
+from orchestrator.report.costs import run_cost
 from orchestrator.report.views import RunView
 
 
@@ -25,6 +26,9 @@ def command(run: str, as_json: bool) -> int:
         print_json({**found.to_json(), "folder": str(folder)})
         return 0
     _print(found, str(folder))
+    following = next_command(found.facts.run.id, found.status)
+    if "orchestrator show" not in following:
+        note(f"next: {following}")
     return 0
 
 
@@ -41,6 +45,7 @@ def _print(found: RunView, folder: str) -> None:
         ("target", f"{run.target.service} {run.target.project}/{run.target.location}"),
         ("staging", run.target.bucket),
         ("repo", run.target.repo or "none: the spec does not ask for publishing"),
+        ("cost", str(run_cost(found.facts))),
         ("folder", folder),
     ]
     for attempt in found.facts.attempts:

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.given import plan_given
 from orchestrator.cli.options import data_option, limit_option, spec_argument
 from orchestrator.cli.printing import note
-from orchestrator.cli.session import open_pipeline, tell
+from orchestrator.cli.session import next_command, open_session, tell, tell_interrupted
 from orchestrator.cli.watch import interval_option, watch
 from orchestrator.errors import CheckFailed
-from orchestrator.planner import make_plan
-from orchestrator.spec import load_spec
-from orchestrator.state import Action, RunState
+from orchestrator.state import RunState
 
 
 @click.command()
@@ -31,26 +30,27 @@ def command(
     Submitting the same plan again gives the existing run. Credentials, bucket and repo are tried
     before anything is written.
     """
-    loaded = load_spec(spec)
-    prepared = make_plan(loaded, loaded.data_file(data), limit=limit)
+    prepared = plan_given(spec, data, limit=limit)
     if prepared.plan.refusals:
         raise CheckFailed(
             "the service would refuse this job: " + "; ".join(prepared.plan.refusals),
             hint="Nothing was uploaded. See: orchestrator plan",
         )
-    with open_pipeline() as (pipeline, _):
-        run, is_new = pipeline.submit(prepared, again=again)
+    with open_session() as session:
+        run, is_new = session.pipeline.submit(prepared, again=again)
         if not is_new:
             note(f"this plan has a run already ({run.id}); --again makes another one")
         click.echo(run.id)
-        outcome = pipeline.advance(run.id)
+        try:
+            outcome = session.pipeline.advance(run.id)
+        except KeyboardInterrupt:
+            return tell_interrupted([run.id])
         tell(outcome)
         if watching:
-            return watch(pipeline, [run.id], interval_s)
+            return watch(session, [run.id], interval_s)
         if outcome.error is not None:
             return outcome.error.exit_code
         if outcome.status.state is RunState.FAILED:
             return 1
-    if outcome.status.action is not Action.DONE:
-        note(f"go on with: orchestrator poll   (or look: orchestrator show {run.id})")
+    note(f"next: {next_command(run.id, outcome.status)}")
     return 0

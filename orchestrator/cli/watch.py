@@ -1,4 +1,4 @@
-"""Repeated polling, shared by `submit --watch` and `poll --watch`."""
+"""Repeated polling, shared by `submit --watch`, `poll --watch` and `cancel`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
-from orchestrator.cli.printing import note
-from orchestrator.cli.session import tell
-from orchestrator.clock import SYSTEM_CLOCK, Clock
-from orchestrator.pipeline import Pipeline
+from orchestrator.cli.progress import Waiting
+from orchestrator.cli.session import Session, tell, tell_interrupted
+from orchestrator.errors import OrchestratorError
+from orchestrator.ledger import Facts
+from orchestrator.pipeline import Outcome
 from orchestrator.state import Action, RunState
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,27 +30,68 @@ def interval_option(function: F) -> F:
     )(function)
 
 
-def watch(
-    pipeline: Pipeline, run_ids: Sequence[str], interval_s: float, clock: Clock = SYSTEM_CLOCK
-) -> int:
+def watch(session: Session, run_ids: Sequence[str], interval_s: float) -> int:
     """Poll until all of the runs have ended; 1 if one failed or is held. Ctrl-C leaves them be."""
-    waiting = list(run_ids)
-    failed = False
-    shown: dict[str, str] = {}
+    good = (RunState.PUBLISHED, RunState.COLLECTED)
     try:
-        while True:
-            for outcome in pipeline.poll(waiting):
-                line = f"{outcome.status.state} {outcome.status.reason} {outcome.error or ''}"
-                if shown.get(outcome.run_id) != line:
-                    tell(outcome)
-                    shown[outcome.run_id] = line
-                if outcome.status.action is Action.DONE:
-                    waiting.remove(outcome.run_id)
-                    good = (RunState.PUBLISHED, RunState.COLLECTED)
-                    failed = failed or outcome.status.state not in good
-            if not waiting:
-                return 1 if failed else 0
-            clock.sleep(interval_s)
+        ended = poll_until_ended(session, run_ids, interval_s)
     except KeyboardInterrupt:
-        note("interrupted: the jobs go on at the service; go on with: orchestrator poll --watch")
-        return 130
+        return tell_interrupted(run_ids)
+    return 0 if all(outcome.status.state in good for outcome in ended) else 1
+
+
+def poll_until_ended(
+    session: Session, run_ids: Sequence[str], interval_s: float
+) -> tuple[Outcome, ...]:
+    """Poll until nothing more can be done for any of the runs; tells every change."""
+    waiting = list(run_ids)
+    ended: list[Outcome] = []
+    shown: dict[str, str] = {}
+    while True:
+        outcomes = session.pipeline.poll(waiting)
+        for outcome in outcomes:
+            line = f"{outcome.status.state} {outcome.status.reason} {outcome.error or ''}"
+            if shown.get(outcome.run_id) != line:
+                tell(outcome)
+                shown[outcome.run_id] = line
+            if outcome.status.action is Action.DONE:
+                waiting.remove(outcome.run_id)
+                ended.append(outcome)
+        if not waiting:
+            return tuple(ended)
+        session.display.pause(_drawn(session, outcomes, waiting), interval_s)
+
+
+def _drawn(session: Session, outcomes: Sequence[Outcome], waiting: Sequence[str]) -> list[Waiting]:
+    """What a terminal shows until the next poll; the loss only where it is one run's."""
+    if not session.display.draws:
+        return []
+    return [
+        _waiting(session, outcome, with_loss=len(waiting) == 1)
+        for outcome in outcomes
+        if outcome.run_id in waiting
+    ]
+
+
+def _waiting(session: Session, outcome: Outcome, *, with_loss: bool) -> Waiting:
+    facts = session.ledger.facts(outcome.run_id)
+    snapshot = facts.tune.snapshot if facts.tune else None
+    since = (snapshot.started_at or snapshot.created_at) if snapshot else facts.run.created_at
+    text = f"{outcome.run_id}  {outcome.status.state}"
+    if with_loss and outcome.status.state is RunState.RUNNING:
+        text += _loss(session, facts)
+    return Waiting(text, since)
+
+
+def _loss(session: Session, facts: Facts) -> str:
+    """The training loss, where the job's log can be had without trouble."""
+    from orchestrator.training_log import latest_loss, locate
+
+    try:
+        log = locate(facts, session.connections)
+        if log is None or log.uri is None:
+            return ""
+        found = latest_loss(session.connections.store(facts.run.target), log.uri)
+    except OrchestratorError:
+        return ""  # a nicety, not news
+    return f"  {found}" if found else ""

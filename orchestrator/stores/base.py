@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -13,12 +14,16 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object as the store describes it. `crc32c` is base64 of the big-endian checksum."""
+    """An object as the store describes it. `crc32c` is base64 of the big-endian checksum.
+
+    `created_at` is when this generation was written, where the store says so.
+    """
 
     uri: str
     size_bytes: int
     crc32c: str
     generation: int
+    created_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def put(self, file: Path, uri: str) -> Put:
+    def put(self, file: Path, uri: str, progress: Progress | None = None) -> Put:
         """Store a file under a name that nothing else uses, at most once.
 
         The same bytes already there are success (`created=False`): a lost answer looks just so.
@@ -65,4 +70,18 @@ class ObjectStore(Protocol):
 
     def read(self, uri: str, *, max_bytes: int) -> bytes:
         """The content of a small object; raises `Corrupt` if it is larger than `max_bytes`."""
+        ...
+
+    def read_range(self, stored: StoredObject, start: int, size_bytes: int) -> bytes:
+        """Bytes of this generation from `start` on, fewer at its end. No checksum covers a part.
+
+        Raises `NotFound` if this generation is gone.
+        """
+        ...
+
+    def delete(self, stored: StoredObject) -> bool:
+        """Remove this generation; False if the object is gone already.
+
+        Raises `Conflict` if another generation has taken its name meanwhile: that one stays.
+        """
         ...

@@ -72,6 +72,27 @@ class CheckedSink:
         self._stream.flush()
 
 
+class CountedFile(io.BufferedReader):
+    """A file to be sent that says how far it has got; what is sent again does not count again.
+
+    Without a `progress` it counts nothing: reading for a checksum is not sending.
+    """
+
+    def __init__(self, file: Path, progress: Progress | None = None) -> None:
+        super().__init__(io.FileIO(file))
+        self.progress = progress
+        self._furthest = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read, and tell."""
+        data = super().read(size)
+        furthest = max(self._furthest, self.tell())
+        if self.progress is not None and furthest > self._furthest:
+            self.progress(furthest - self._furthest)
+            self._furthest = furthest
+        return data
+
+
 def sums_of(file: Path) -> Sums:
     """Read a file and sum it; raises `InputError` if it cannot be read."""
     with local_errors(file), file.open("rb") as stream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mimetypes
 import os
 import threading
 import uuid
@@ -21,7 +22,8 @@ from orchestrator.errors import (
     RemoteError,
 )
 from orchestrator.stores.base import Progress, Put, StoredObject
-from orchestrator.stores.checked import CheckedSink, Sums, local_errors, sums_of
+from orchestrator.stores.checked import CheckedSink, CountedFile, Sums, local_errors, sums_of
+from orchestrator.stores.endpoints import check_listening, without_user_info
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -54,6 +56,7 @@ class GcsStore:
     def check_writable(self, uri: str) -> None:
         """Raise unless the bucket exists and objects may be created, read and listed there."""
         bucket, _ = _split(uri)
+        check_listening(self._endpoint)
         with _mapped(f"checking gs://{bucket}", missing=_no_bucket(bucket)):
             granted = (
                 self._client()
@@ -68,14 +71,14 @@ class GcsStore:
                 hint=f"Ask for the role roles/storage.objectUser on gs://{bucket}.",
             )
 
-    def put(self, file: Path, uri: str) -> Put:
+    def put(self, file: Path, uri: str, progress: Progress | None = None) -> Put:
         """Store a file under a name that nothing else uses; see `ObjectStore.put`."""
         sums = sums_of(file)
         there = self.stat(uri)
         if there is not None:
             return _same_or_conflict(there, sums)
         try:
-            stored = self._upload(file, uri, sums)
+            stored = self._upload(file, uri, sums, progress)
         except Conflict:
             # Another writer, or our own upload: its answer was lost and the client sent it again.
             there = self.stat(uri)
@@ -119,6 +122,35 @@ class GcsStore:
         self._download(stored, content, None)
         return content.getvalue()
 
+    def read_range(self, stored: StoredObject, start: int, size_bytes: int) -> bytes:
+        """Bytes of this generation from `start` on; see `ObjectStore.read_range`."""
+        if size_bytes <= 0 or start >= stored.size_bytes:
+            return b""  # the service refuses a range that holds nothing
+        bucket, name = _split_object(stored.uri)
+        with _mapped(f"reading {stored.uri}"):
+            blob = self._client().bucket(bucket).blob(name, generation=stored.generation)
+            content: bytes = blob.download_as_bytes(
+                start=start,
+                end=start + size_bytes - 1,
+                raw_download=True,
+                checksum=None,
+                timeout=self._timeout_s,
+            )
+        return content
+
+    def delete(self, stored: StoredObject) -> bool:
+        """Remove this generation; see `ObjectStore.delete`."""
+        bucket, name = _split_object(stored.uri)
+        try:
+            with _mapped(f"removing {stored.uri}"):
+                self._client().bucket(bucket).blob(name).delete(
+                    if_generation_match=stored.generation, timeout=self._timeout_s
+                )
+        except NotFound:
+            # Gone, or removed by a request of ours whose answer was lost.
+            return False
+        return True
+
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
         with self._lock:
@@ -126,18 +158,21 @@ class GcsStore:
                 self._made.close()
                 self._made = None
 
-    def _upload(self, file: Path, uri: str, sums: Sums) -> StoredObject:
+    def _upload(self, file: Path, uri: str, sums: Sums, progress: Progress | None) -> StoredObject:
         """Send a file; raises `Conflict` if there is an object of this name."""
         bucket, name = _split_object(uri)
         with _mapped(f"storing {uri}", missing=_no_bucket(bucket)), local_errors(file):
             blob = self._client().bucket(bucket).blob(name, chunk_size=_CHUNK_BYTES)
-            blob.upload_from_filename(
-                str(file),
-                if_generation_match=0,
-                checksum="crc32c",
-                crc32c_checksum_value=sums.crc32c,
-                timeout=self._timeout_s,
-            )
+            with CountedFile(file, progress) as stream:
+                blob.upload_from_file(
+                    stream,
+                    size=os.fstat(stream.fileno()).st_size,
+                    content_type=mimetypes.guess_type(file.name)[0],
+                    if_generation_match=0,
+                    checksum="crc32c",
+                    crc32c_checksum_value=sums.crc32c,
+                    timeout=self._timeout_s,
+                )
             return _stored(uri, blob)
 
     def _download(self, stored: StoredObject, stream: IO[bytes], progress: Progress | None) -> None:
@@ -189,7 +224,7 @@ def remote_error(
     from google.auth import exceptions as auth
     from google.cloud.storage import exceptions as gcs
 
-    text = f"{doing}: {error}"
+    text = without_user_info(f"{doing}: {error}")
     if isinstance(error, api.GoogleAPICallError):
         return _by_status(error.code, error, text, missing)
     if isinstance(error, resumable_media.InvalidResponse | gcs.InvalidResponse):
@@ -198,6 +233,13 @@ def remote_error(
         return Corrupt(text)
     if isinstance(error, auth.TransportError | auth.TimeoutError | auth.ResponseError):
         return Ambiguous(text)
+    if isinstance(error, auth.InvalidOperation):
+        # So the client ends who calls without credentials, and is told that some are needed.
+        return Refused(
+            f"{doing}: the token in the storage address is missing or wrong",
+            kind=RefusalKind.CREDENTIALS,
+            hint='For a sandbox: eval "$(orchestrator sandbox env)"',
+        )
     if isinstance(error, auth.GoogleAuthError):
         if error.retryable:
             return Ambiguous(text)
@@ -302,6 +344,7 @@ def _stored(uri: str, blob: Any) -> StoredObject:
         size_bytes=int(blob.size),
         crc32c=str(blob.crc32c),
         generation=int(blob.generation),
+        created_at=blob.time_created,
     )
 
 

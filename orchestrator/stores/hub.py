@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,6 +30,8 @@ from orchestrator.errors import (
     Refused,
 )
 from orchestrator.retry import retry_request
+from orchestrator.stores.base import Progress
+from orchestrator.stores.checked import CountedFile
 from orchestrator.stores.hub_access import check_repo_name, write_problem
 from orchestrator.stores.hub_client import LOGIN_HINT, hub_error, prepare_client
 
@@ -153,6 +156,7 @@ class HubStore:
         description: str = "",
         parent_commit: str,
         delete: Sequence[str] = (),
+        progress: Progress | None = None,
     ) -> str:
         """Make one commit on main, on top of `parent_commit`; returns its id. Sent once.
 
@@ -176,7 +180,9 @@ class HubStore:
             )
         return self._asked(
             f"commit to {repo_id}",
-            lambda: self._commit(repo_id, files, message, description, parent_commit, delete),
+            lambda: self._commit(
+                repo_id, files, message, description, parent_commit, delete, progress
+            ),
             once=True,
         )
 
@@ -188,21 +194,25 @@ class HubStore:
         description: str,
         parent_commit: str,
         delete: Sequence[str],
+        progress: Progress | None,
     ) -> str:
         api = self._api()
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-        info = api.create_commit(
-            repo_id,
-            [
-                *(CommitOperationDelete(path) for path in delete),
-                *(CommitOperationAdd(path, str(file)) for path, file in files.items()),
-            ],
-            commit_message=message,
-            commit_description=description,
-            parent_commit=parent_commit,
-            revision="main",
-        )
+        with ExitStack() as opened:
+            sources = {path: opened.enter_context(CountedFile(f)) for path, f in files.items()}
+            added = [CommitOperationAdd(path, source) for path, source in sources.items()]
+            # Only now: making the operations has read every file for its digest.
+            for source in sources.values():
+                source.progress = progress
+            info = api.create_commit(
+                repo_id,
+                [*(CommitOperationDelete(path) for path in delete), *added],
+                commit_message=message,
+                commit_description=description,
+                parent_commit=parent_commit,
+                revision="main",
+            )
         return info.oid
 
     def find_commit(self, repo_id: str, marker: str, *, limit: int = 50) -> str | None:
@@ -245,13 +255,21 @@ class HubStore:
         )
         return {tag.name: tag.target_commit for tag in refs.tags}
 
-    def digest_of(self, repo_id: str, revision: str, path: str) -> str:
+    def digest_of(
+        self, repo_id: str, revision: str, path: str, progress: Progress | None = None
+    ) -> str:
         """The SHA-256 of a file's content as the Hub serves it."""
+        furthest = 0
 
         def read() -> str:
-            digest = hashlib.sha256()
+            nonlocal furthest
+            digest, size_bytes = hashlib.sha256(), 0
             for block in self._blocks(repo_id, revision, path):
                 digest.update(block)
+                size_bytes += len(block)
+                if progress is not None and size_bytes > furthest:
+                    progress(size_bytes - furthest)
+                    furthest = size_bytes
             return digest.hexdigest()
 
         return self._retried(f"read {path} of {repo_id}", read)

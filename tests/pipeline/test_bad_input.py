@@ -16,6 +16,8 @@ from tests.plans import ROUTER
 
 SPEC = ROUTER.read_text(encoding="utf-8")
 ROWS = (ROUTER.parent / "sample.jsonl").read_bytes().splitlines(keepends=True)
+#: Stands for the sandbox's token that only reads: each sandbox has its own.
+READ_TOKEN = "(read token)"
 
 
 class Case:
@@ -109,15 +111,15 @@ CASES = {
     ),
     "no google credentials": Case(
         "gcloud auth application-default login",
-        settings={"STORAGE_EMULATOR_HOST": None, "NO_GCE_CHECK": "true"},
+        settings={"STORAGE_EMULATOR_HOST": None},
     ),
     "no google credentials for tuning": Case(
         "gcloud auth application-default login",
-        settings={"ORCHESTRATOR_VERTEX_ENDPOINT": None, "NO_GCE_CHECK": "true"},
+        settings={"ORCHESTRATOR_VERTEX_ENDPOINT": None},
     ),
     "no hub token": Case("token", "hf auth login", settings={"HF_TOKEN": None}),
     "wrong hub token": Case("token", "hf auth login", settings={"HF_TOKEN": "hf_wrong"}),
-    "hub token that cannot write": Case("write", settings={"HF_TOKEN": "hf_sandbox_read"}),
+    "hub token that cannot write": Case("write", settings={"HF_TOKEN": READ_TOKEN}),
     "somebody else's repo": Case(
         "somebody", spec=replaced("repo: router", "repo: somebody/router")
     ),
@@ -142,7 +144,8 @@ def test_a_mistake_is_named_and_leaves_nothing(
         if value is None:
             monkeypatch.delenv(variable, raising=False)
         else:
-            monkeypatch.setenv(variable, value)
+            given = bench.sandbox.tokens.hub_read if value == READ_TOKEN else value
+            monkeypatch.setenv(variable, given)
     monkeypatch.setenv("ORCHESTRATOR_HOME", str(tmp_path / "fresh"))
     spec = case.spec(SPEC) if callable(case.spec) else case.spec
     text = SPEC if spec is None else spec

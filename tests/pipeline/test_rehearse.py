@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -234,8 +235,8 @@ def test_the_sandbox_is_served_until_it_is_told_to_stop(tmp_path: Path) -> None:
         if line.strip() == "ready":
             break
     exported = dict(line.removeprefix("export ").split("=", 1) for line in lines[:-1])
-    assert exported["STORAGE_EMULATOR_HOST"].startswith("http://127.0.0.1:")
-    assert exported["ORCHESTRATOR_VERTEX_ENDPOINT"].startswith("127.0.0.1:")
+    for name in ("STORAGE_EMULATOR_HOST", "ORCHESTRATOR_VERTEX_ENDPOINT"):
+        assert re.fullmatch(r"http://sandbox:[\w-]{32,}@127\.0\.0\.1:\d+", exported[name])
     from orchestrator.stores.hub import HubStore
 
     hub = HubStore(exported["HF_ENDPOINT"], exported["HF_TOKEN"])

@@ -110,9 +110,7 @@ def test_a_missing_bucket_is_found_before_anything_is_written(bench: Bench) -> N
 
 
 def test_a_token_that_cannot_write_is_found_before_anything_is_written(bench: Bench) -> None:
-    from orchestrator.sandbox.running import READ_TOKEN
-
-    for token in (READ_TOKEN, "hf_wrong", None):
+    for token in (bench.sandbox.tokens.hub_read, "hf_wrong", None):
         pipeline = bench.pipeline(hub_token=token)
         with pytest.raises(OrchestratorError, match="token"):
             pipeline.submit(router_plan(bench.folder), again=False)

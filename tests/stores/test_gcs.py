@@ -28,10 +28,17 @@ from orchestrator.errors import (
     Refused,
     RemoteError,
 )
-from orchestrator.sandbox.edge.faults import FaultRule, drop_after, error_after, error_before
 from orchestrator.stores.base import ObjectStore, StoredObject
 from orchestrator.stores.gcs import GcsStore, remote_error
-from tests.storage_face import BUCKET, FaceServer, StorageFace, retry_at_once
+from tests.storage_face import (
+    BUCKET,
+    DROP_AFTER,
+    ERROR_AFTER,
+    FaceServer,
+    StorageFace,
+    fault,
+    retry_at_once,
+)
 
 URI = f"gs://{BUCKET}/folder/rows.jsonl"
 LARGE = (17 << 20) + 5
@@ -104,14 +111,14 @@ def test_other_bytes_under_the_name_are_a_conflict(
     assert face.uploads() == 1
 
 
-@pytest.mark.parametrize("fault", [error_after(503), drop_after()])
+@pytest.mark.parametrize("lost", [ERROR_AFTER, DROP_AFTER], ids=["error", "drop"])
 @pytest.mark.parametrize("size_bytes", [3, LARGE])
 def test_a_lost_answer_counts_as_success_when_the_bytes_are_equal(
-    store: GcsStore, face: StorageFace, tmp_path: Path, fault: Any, size_bytes: int
+    store: GcsStore, face: StorageFace, tmp_path: Path, lost: dict[str, Any], size_bytes: int
 ) -> None:
     method = "POST" if size_bytes < 8 << 20 else "PUT"
     last_chunk = 1 if method == "POST" else 2
-    face.faults.add(FaultRule(method, "/upload/", fault, nth=last_chunk))
+    face.faults.add(fault(method, "/upload/", nth=last_chunk, **lost))
     put = store.put(_file(tmp_path, b"x" * size_bytes), URI)
     assert [injection.hidden_status for injection in face.faults.injected] == [200]
     # A resumable upload answers again; a whole one finds that its first try was stored.
@@ -241,7 +248,7 @@ def test_an_answer_that_breaks_off_is_continued(
     store: GcsStore, face: StorageFace, tmp_path: Path
 ) -> None:
     stored = store.put(_file(tmp_path, b"x" * 500_000), URI).stored
-    face.faults.add(FaultRule("GET", "alt=media", drop_after(), times=2))
+    face.faults.add(fault("GET", "alt=media", times=2, **DROP_AFTER))
     store.get(stored, tmp_path / "out")
     assert (tmp_path / "out").stat().st_size == 500_000
     assert len(face.faults.injected) == 2
@@ -268,7 +275,7 @@ def test_a_large_object_is_not_read_into_memory(store: GcsStore, tmp_path: Path)
 def test_a_refusal_says_which(
     store: GcsStore, face: StorageFace, status: int, expected: type[Refused], kind: RefusalKind
 ) -> None:
-    face.faults.add(FaultRule("GET", "/o/", error_before(status)))
+    face.faults.add(fault("GET", "/o/", status=status))
     with pytest.raises(expected, match=URI) as caught:
         store.stat(URI)
     assert caught.value.kind is kind
@@ -282,7 +289,7 @@ def test_a_service_that_does_not_recover_leaves_the_outcome_open(
 
     # Two minutes of tries, without the minutes.
     monkeypatch.setattr(retry.DEFAULT_RETRY, "_timeout", 0.0)
-    face.faults.add(FaultRule("GET", "/o/", error_before(503), times=1000))
+    face.faults.add(fault("GET", "/o/", times=None))
     store = GcsStore("project", face.url)
     with pytest.raises(Ambiguous, match=URI):
         store.put(_file(tmp_path), URI)
@@ -304,7 +311,6 @@ def test_a_server_that_is_not_there_leaves_the_outcome_open(
 def test_without_credentials_the_way_to_sign_in_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.delenv("CLOUDSDK_CONFIG", raising=False)
     with pytest.raises(Refused, match="checking gs://training-data") as caught:
         GcsStore("project").check_writable(URI)

@@ -1,0 +1,66 @@
+"""Cancelling: whether a run can be, and what that costs.
+
+The wish is a fact in the ledger. `state` derives from it that nothing is launched any more and that
+the service is asked to stop the job; `pipeline` carries it out, in this pass or in a later one.
+"""
+
+from __future__ import annotations
+
+from orchestrator.errors import InputError
+from orchestrator.ledger import Facts
+from orchestrator.services.base import AttemptState
+from orchestrator.state import Action, RunState, Status, cancel_is_wanted
+
+_PAID = (AttemptState.SUCCEEDED, AttemptState.PARTIAL)
+
+
+def is_needed(facts: Facts, found: Status) -> bool:
+    """Whether the wish has to be recorded; False if it is already, or the run is cancelled.
+
+    Raises `InputError` for a run of which nothing is left to cancel.
+    """
+    if found.state is RunState.CANCELLED or cancel_is_wanted(facts):
+        return False
+    attempt = facts.tune
+    trained = attempt is not None and attempt.snapshot and attempt.snapshot.state in _PAID
+    if found.state is RunState.PUBLISHED or trained:
+        raise InputError(
+            f"run {facts.run.id} is {found.state}: its training has ended and is paid for",
+            hint=f"Nothing is left to cancel. See: orchestrator show {facts.run.id}",
+        )
+    if found.action is Action.DONE and found.state is not RunState.UNCERTAIN:
+        raise InputError(
+            f"run {facts.run.id} has ended: {found.state}",
+            hint=f"Nothing is left to cancel. See: orchestrator show {facts.run.id}",
+        )
+    return True
+
+
+def was_outrun(facts: Facts, found: Status) -> bool:
+    """Whether the job had succeeded before it could be cancelled, and the run waits since."""
+    snapshot = facts.tune.snapshot if facts.tune else None
+    succeeded = snapshot is not None and snapshot.state is AttemptState.SUCCEEDED
+    return cancel_is_wanted(facts) and succeeded and found.state is RunState.HELD
+
+
+def consequences(facts: Facts, found: Status) -> tuple[str, ...]:
+    """What a person should know before the wish is recorded, in lines."""
+    run, attempt = facts.run, facts.tune
+    if attempt is None or (attempt.handle is None and attempt.is_over):
+        return (f"Run {run.id} is {found.state}: no job was launched, nothing was paid.",)
+    if attempt.handle is None:
+        return (
+            f"Run {run.id} is {found.state}: nobody knows yet whether its job was created.",
+            "No other job is launched for it, and this one is cancelled if it is found.",
+        )
+    if attempt.is_over:
+        return (f"Run {run.id} is {found.state}: its last job has ended; no other is launched.",)
+    started = attempt.snapshot.started_at if attempt.snapshot else None
+    since = f" since {started:%Y-%m-%d %H:%M} UTC" if started else ""
+    trained = "what it has trained is lost" if started else "it has not started to train"
+    cost = run.plan.estimate.cost_usd
+    return (
+        f"Run {run.id} is {found.state}{since}: {attempt.handle.id}",
+        f"If it is cancelled, {trained}; it cannot be taken up again.",
+        f"The service may bill what was trained until then; the whole job: about ${cost:,.2f}.",
+    )

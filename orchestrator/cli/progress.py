@@ -1,0 +1,134 @@
+"""Progress for people: bars and a running clock on a terminal, nothing anywhere else.
+
+What is told in lines (`printing.note`) is told in both places, so a log misses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.interrupts import Interrupts
+from orchestrator.cli.printing import duration
+from orchestrator.clock import SYSTEM_CLOCK, Clock
+from orchestrator.progress import Moved
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
+#: More lines than these would push everything else off the screen.
+_MOST_LINES = 8
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run that is waited for: what it does, and since when."""
+
+    text: str
+    since: datetime | None
+
+
+class Display:
+    """Implements `Reporter` for the command line. `quiet` draws nothing on a terminal either."""
+
+    def __init__(
+        self, interrupts: Interrupts, *, quiet: bool = False, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._interrupts = interrupts
+        self._clock = clock
+        self.draws = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    @contextmanager
+    def transfer(self, doing: str, size_bytes: int) -> Iterator[Moved]:
+        """A bar with the rate and the time left."""
+        if not self.draws:
+            yield lambda _: self._interrupts.check()
+            return
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        bars = self._bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with bars:
+            task = bars.add_task(doing, total=size_bytes)
+
+            def moved(moved_bytes: int) -> None:
+                self._interrupts.check()
+                bars.advance(task, moved_bytes)
+
+            yield moved
+
+    @contextmanager
+    def waiting(self, waiting_for: str) -> Iterator[None]:
+        """A clock that runs; lines that are told meanwhile appear above it."""
+        if not self.draws:
+            yield
+            return
+        from rich.progress import SpinnerColumn, TextColumn
+
+        with self._bars(
+            SpinnerColumn(), TextColumn("{task.description}"), _since(self._clock)
+        ) as bars:
+            bars.add_task(waiting_for, total=None, since=self._clock.now())
+            yield
+
+    def unbroken(self, waiting_for: str) -> AbstractContextManager[None]:
+        """The first Ctrl-C waits for the end of the context."""
+        return self._interrupts.held_back(waiting_for)
+
+    def pause(self, runs: Sequence[Waiting], seconds: float) -> None:
+        """Wait, and show meanwhile what is waited for."""
+        if not self.draws or not runs:
+            self._clock.sleep(seconds)
+            return
+        from rich.progress import SpinnerColumn, TextColumn
+
+        with self._bars(
+            SpinnerColumn(), TextColumn("{task.description}"), _since(self._clock)
+        ) as b:
+            for run in runs[:_MOST_LINES]:
+                b.add_task(run.text, total=None, since=run.since)
+            if len(runs) > _MOST_LINES:
+                b.add_task(f"… and {len(runs) - _MOST_LINES} more", total=None, since=None)
+            self._clock.sleep(seconds)
+
+    def _bars(self, *columns: ProgressColumn) -> Progress:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        return Progress(
+            *columns,
+            console=Console(stderr=True, highlight=False),
+            transient=True,
+            get_time=self._clock.elapsed_s,
+        )
+
+
+def _since(clock: Clock) -> ProgressColumn:
+    """A column with the time since `since`."""
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Since(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            since: datetime | None = task.fields["since"]
+            if since is None:
+                return Text("")
+            return Text(duration((clock.now() - since).total_seconds()))
+
+    return Since()

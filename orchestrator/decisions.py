@@ -1,0 +1,109 @@
+"""What a person decides about a run: recorded as facts, on which `pipeline` then acts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from orchestrator import cancellation
+from orchestrator.clock import Clock
+from orchestrator.connections import Connections
+from orchestrator.errors import InputError, LedgerError
+from orchestrator.ledger import Lease, Ledger
+from orchestrator.services.base import Handle, Service
+from orchestrator.state import Action, Status, status
+
+
+class Decisions:
+    """The answers and wishes of people, each under the lease of its run.
+
+    All raise `InputError` for a run that waits for no such thing, and `LedgerError` while another
+    pass works on it.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        connections: Connections,
+        *,
+        clock: Clock,
+        notify: Callable[[str], None],
+    ) -> None:
+        self._ledger = ledger
+        self._connections = connections
+        self._clock = clock
+        self._notify = notify
+
+    def cancel(self, run_id: str) -> None:
+        """Record that a run shall be cancelled; silent if that is known, or done."""
+        with self._leased(run_id) as lease:
+            facts = self._ledger.facts(run_id)
+            if cancellation.is_needed(facts, self._status(run_id)):
+                attempt_id = facts.tune.id if facts.tune else None
+                lease.add_event("cancel_requested", {"by": "a person"}, attempt_id)
+
+    def resolve(self, run_id: str, *, handle: str | None, by: str) -> None:
+        """Record the name of an UNCERTAIN run's job, or with None that it was not launched.
+
+        The service is asked once more: a job that it shows is adopted, whatever was said.
+        """
+        with self._leased(run_id) as lease:
+            # Read under the lease: a poll may have found the job a moment ago.
+            facts = self._ledger.facts(run_id)
+            attempt = facts.tune
+            if attempt is None or attempt.uncertain_at is None or attempt.handle or attempt.is_over:
+                raise InputError(
+                    f"run {run_id} waits for no answer about its launch",
+                    hint=f"See: orchestrator show {run_id}",
+                )
+            service = self._connections.service(facts.run.target)
+            found = service.find(attempt.token)
+            named = Handle(facts.run.target.service, handle) if handle else None
+            if found is not None:
+                self._notify(f"the service shows the job after all: {found.id}")
+                lease.record_handle(attempt.id, found, adopted=True)
+            elif named is None:
+                lease.record_not_launched(attempt.id, by)
+            else:
+                self._check_named(named, service)
+                lease.record_handle(attempt.id, named, adopted=True)
+
+    def release(self, run_id: str) -> None:
+        """Record that a run that is held at publishing, or outran its cancelling, may go on.
+
+        It is published from the repo's present state.
+        """
+        with self._leased(run_id) as lease:
+            facts = self._ledger.facts(run_id)
+            held = facts.last_since("publish_held", "publish_released") is not None
+            if not held and not cancellation.was_outrun(facts, self._status(run_id)):
+                raise InputError(
+                    f"run {run_id} is not held at publishing",
+                    hint=f"See: orchestrator show {run_id}",
+                )
+            lease.add_event("publish_released")
+
+    def _check_named(self, named: Handle, service: Service) -> None:
+        if named not in service.inspect([named]):
+            raise InputError(f"the service knows no job {named.id}", hint="Check the name.")
+        for other in self._ledger.run_ids():
+            if any(attempt.handle == named for attempt in self._ledger.facts(other).attempts):
+                raise InputError(
+                    f"{named.id} is the job of run {other}", hint="One job belongs to one run."
+                )
+
+    def _status(self, run_id: str) -> Status:
+        return status(self._ledger.facts(run_id), self._clock.now())
+
+    @contextmanager
+    def _leased(self, run_id: str) -> Iterator[Lease]:
+        with self._ledger.lease(run_id) as lease:
+            if lease is None:
+                raise LedgerError(
+                    f"another pass works on run {run_id}", hint="Try again in a minute."
+                )
+            try:
+                yield lease
+            finally:
+                # A question that was refused must not bring an ended run back into every poll.
+                lease.finished = self._status(run_id).action is Action.DONE

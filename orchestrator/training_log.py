@@ -1,0 +1,146 @@
+"""The log that a job writes while it trains: an object that is replaced as it grows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from orchestrator.clock import Clock
+from orchestrator.connections import Connections
+from orchestrator.errors import Ambiguous, NotFound
+from orchestrator.ledger import Facts
+from orchestrator.services.base import Handle
+from orchestrator.stores.base import ObjectStore, StoredObject
+
+_BLOCK_BYTES = 1 << 20
+#: A line that goes on for longer (a bar that is drawn again and again) is given in pieces.
+_LONGEST_LINE_BYTES = 1 << 20
+_LOSS = re.compile(r"""["']loss["']: ['"]?([-+.\deE]+)""")
+_STEP = re.compile(r"""["']step["']: ['"]?(\d+)""")
+
+
+@dataclass(frozen=True)
+class JobLog:
+    """Where the log of an attempt is. `uri` is None where the service keeps no such object."""
+
+    attempt_id: str
+    handle: Handle
+    uri: str | None
+    link: str
+
+
+class LogReader:
+    """Gives every complete line of a growing object once, read by ranges."""
+
+    def __init__(self, store: ObjectStore, uri: str) -> None:
+        self._store = store
+        self._uri = uri
+        self._offset = 0
+        self._unfinished = b""
+
+    def exists(self) -> bool:
+        """Whether anything was written yet."""
+        return self._store.stat(self._uri) is not None
+
+    def skip_to_last(self, lines: int) -> None:
+        """Begin with the last `lines` lines that are there now, reading no more than that takes."""
+        stored = self._store.stat(self._uri)
+        if stored is None:
+            return
+        start, tail = stored.size_bytes, b""
+        # The break that ends the last line is none of those before the lines that are wanted.
+        while start and lines and tail.removesuffix(b"\n").count(b"\n") < lines:
+            begin = max(0, start - _BLOCK_BYTES)
+            tail = self._store.read_range(stored, begin, start - begin) + tail
+            start = begin
+        end = len(tail) - tail.endswith(b"\n")
+        for _ in range(lines):
+            end = tail.rfind(b"\n", 0, max(end, 0))
+        self._offset = start + end + 1 if lines else stored.size_bytes
+
+    def new_lines(self) -> Iterator[str]:
+        """The complete lines that were added since the last call."""
+        stored = self._store.stat(self._uri)
+        if stored is None:
+            return
+        if stored.size_bytes < self._offset:
+            # A job that was begun again by its service writes a new log.
+            self._offset, self._unfinished = 0, b""
+        while self._offset < stored.size_bytes:
+            try:
+                block = self._store.read_range(stored, self._offset, _BLOCK_BYTES)
+            except NotFound:
+                return  # replaced this very moment: the next call reads on
+            if not block:
+                return
+            self._offset += len(block)
+            *complete, self._unfinished = (self._unfinished + block).split(b"\n")
+            yield from map(_text, complete)
+            if len(self._unfinished) > _LONGEST_LINE_BYTES:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[str]:
+        """What follows the last line break, once nothing more is awaited."""
+        if self._unfinished:
+            rest, self._unfinished = self._unfinished, b""
+            yield _text(rest)
+
+
+def follow(
+    reader: LogReader,
+    is_over: Callable[[], bool],
+    *,
+    clock: Clock,
+    interval_s: float,
+    trouble: Callable[[Ambiguous], None],
+) -> Iterator[str]:
+    """Each line once, until the attempt is over. `trouble` is told when nobody answered."""
+    while True:
+        over = False
+        try:
+            # Asked first: what was written before the end is then read for certain.
+            over = is_over()
+            yield from reader.new_lines()
+        except Ambiguous as problem:
+            trouble(problem)
+            over = False
+        if over:
+            yield from reader.rest()
+            return
+        clock.sleep(interval_s)
+
+
+def latest_loss(store: ObjectStore, uri: str, *, last_bytes: int = 8192) -> str | None:
+    """The newest training loss near the end of a log, for people; None if none is found there.
+
+    Knows lines that trainers write: JSON objects, or Python's spelling of them.
+    """
+    stored: StoredObject | None = store.stat(uri)
+    if stored is None:
+        return None
+    start = max(0, stored.size_bytes - last_bytes)
+    try:
+        text = _text(store.read_range(stored, start, last_bytes))
+    except NotFound:
+        return None
+    for line in reversed(text.splitlines()):
+        loss = _LOSS.search(line)
+        if loss is not None:
+            step = _STEP.search(line)
+            return f"loss {loss[1]}" + (f" at step {step[1]}" if step else "")
+    return None
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", errors="replace")
+
+
+def locate(facts: Facts, connections: Connections) -> JobLog | None:
+    """Where the log of the newest job of a run is; None if the run has no job."""
+    jobs = {item.ordinal: (item.id, item.handle) for item in facts.attempts if item.handle}
+    if not jobs:
+        return None
+    attempt_id, handle = jobs[max(jobs)]
+    found = connections.service(facts.run.target).logs(handle)
+    return JobLog(attempt_id, handle, found.uri, found.link)
