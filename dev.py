@@ -4,6 +4,7 @@ python3 dev.py demo     a rehearsal from spec to published adapter, on this mach
 python3 dev.py test     ruff, mypy, pytest with branch coverage, and one rehearsal
 python3 dev.py check    ruff and mypy only
 python3 dev.py setup    the environment only
+python3 dev.py conformance [SUITE...]   other people's test suites against the sandbox
 """
 
 from __future__ import annotations
@@ -27,8 +28,15 @@ SPEC = ROOT / "jobs" / "router" / "llama-3.1-8b.yaml"
 
 def main() -> int:
     """Run the step that the command line names."""
-    steps = {"demo": demo, "test": test, "check": check, "setup": setup}
-    if len(sys.argv) != 2 or sys.argv[1] not in steps:
+    steps = {
+        "demo": demo,
+        "test": test,
+        "check": check,
+        "setup": setup,
+        "conformance": conformance,
+    }
+    takes_names = sys.argv[1:2] == ["conformance"]
+    if len(sys.argv) < 2 or sys.argv[1] not in steps or (len(sys.argv) > 2 and not takes_names):
         print(__doc__)
         return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
     if sys.version_info < (3, 11):
@@ -67,6 +75,11 @@ def setup() -> int:
 def demo() -> int:
     """Rehearse the router spec with its own sample of rows."""
     return _orchestrator("rehearse", str(SPEC))
+
+
+def conformance() -> int:
+    """The suites that are named, or all of them; each in an environment of its own."""
+    return _module("conformance", *sys.argv[2:])
 
 
 def check() -> int:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+
+# A shell starts background jobs with SIGINT ignored, and processes that tests start inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+# google-auth reads this when it is first imported: nobody here runs on a machine of Google's.
+os.environ["NO_GCE_CHECK"] = "true"
+# huggingface_hub reads where its cache is when it is first imported, before any test has a home.
+_HUB_HOME = tempfile.TemporaryDirectory(prefix="orchestrator-tests-")
+os.environ["HF_HOME"] = _HUB_HOME.name
 
 # How fast the machine is, or how busy, is no property of the code.
 hypothesis_settings.register_profile(
@@ -17,8 +29,12 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("project")
 
 _OUTSIDE = [
+    "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT",
+    "GOOGLE_BASE_URL",
+    "GOOGLE_BEARER_TOKEN",
     "GOOGLE_APPLICATION_CREDENTIALS",
     "GOOGLE_CLOUD_PROJECT",
+    "GOOGLE_VERTEX_BASE_URL",
     "HF_TOKEN",
     "HF_ENDPOINT",
     "HF_TOKEN_PATH",
@@ -54,6 +70,7 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
             "::1",
             "localhost",
         ):
+            self.close()
             raise AssertionError(f"a test tried to reach {address!r}")
         connect(self, address)
 

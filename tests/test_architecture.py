@@ -15,12 +15,14 @@ PACKAGE = ROOT / "orchestrator"
 #: From the bottom to the top: a part imports only parts that stand in a line before its own.
 LAYERS = [
     {"__init__", "errors", "clock"},
-    {"settings", "catalog", "yaml_places", "spec", "plan", "retry", "digests", "data_files"}
-    | {"safetensors_file", "lora", "scrub", "publishable"},
+    {"settings", "catalog", "yaml_places", "spec", "spec_problems", "plan", "retry", "digests"}
+    | {"data_files", "shipped", "shipped_copy", "spec_schema", "written_files"}
+    | {"safetensors_file", "lora", "scrub", "publishable", "progress"},
     {"dataset", "services", "stores", "ledger"},
     {"state", "report", "connections"},
-    {"planner", "staging", "launcher", "collector", "adapter", "publisher"},
-    {"submission"},
+    {"planner", "staging", "launcher", "collector", "adapter", "publisher"}
+    | {"cancellation", "training_log", "garbage"},
+    {"submission", "decisions", "sweeping"},
     {"pipeline"},
     {"sandbox"},
     {"cli"},

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import configparser
 import re
-import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -19,8 +19,7 @@ from packaging.version import Version
 import orchestrator
 from orchestrator.data_files import data_folder, schema
 from orchestrator.errors import InputError
-
-ROOT = Path(__file__).parent.parent
+from tests.source_tree import FILES, FOLDERS, ROOT, copy_tree
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -48,22 +47,30 @@ def pins() -> dict[str, list[Version]]:
     return found
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The names of the files in a wheel built from a copy of the tree."""
-    copy = tmp_path_factory.mktemp("tree")
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for folder in ("orchestrator", "schemas", "jobs"):
-        shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"):
-        shutil.copy(ROOT / name, copy)
-    build = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
+def built(folder: Path, kind: str) -> Path:
+    """A wheel or an sdist, made by the build backend from a copy of the tree."""
+    copy = folder / "tree"
+    copy_tree(copy)
+    build = f"from setuptools import build_meta; print(build_meta.build_{kind}('dist'))"
     done = subprocess.run(
         [sys.executable, "-c", build], cwd=copy, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    with zipfile.ZipFile(copy / "dist" / done.stdout.splitlines()[-1]) as file:
+    return copy / "dist" / done.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The names of the files in a wheel."""
+    with zipfile.ZipFile(built(tmp_path_factory.mktemp("wheel"), "wheel")) as file:
         return file.namelist()
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The names of the files in an sdist, without its own folder."""
+    with tarfile.open(built(tmp_path_factory.mktemp("sdist"), "sdist")) as file:
+        return {name.partition("/")[2] for name in file.getnames()}
 
 
 def test_the_package_list_is_the_tree() -> None:
@@ -108,6 +115,38 @@ def test_no_file_of_schemas_or_jobs_is_left_out_for_its_suffix() -> None:
         if file.is_file()
     }
     assert suffixes <= {".json", ".yaml", ".jsonl"}
+
+
+def test_the_sdist_holds_the_whole_tree(sdist: set[str]) -> None:
+    """So that whoever has only the sdist can build, test and change it."""
+    expected = set(FILES)
+    for folder in FOLDERS:
+        expected |= {
+            file.relative_to(ROOT).as_posix()
+            for file in (ROOT / folder).rglob("*")
+            if file.is_file() and "__pycache__" not in file.parts
+        }
+    assert expected - sdist == set()
+
+
+def test_the_sdist_holds_nothing_that_tools_left_behind(sdist: set[str]) -> None:
+    left = re.compile(r"__pycache__|\.pyc$|\.coverage|_cache/|^build/|^\.git/")
+    assert {name for name in sdist if left.search(name)} == set()
+
+
+def test_a_clone_holds_no_other_files_than_those_that_are_built_from() -> None:
+    """A new file at the top must be named, or it would be missing from the sdist unnoticed."""
+    done = subprocess.run(
+        ["git", "ls-files", "-z"],  # noqa: S607 (any git will do)
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    tops = {name.partition("/")[0] for name in done.stdout.split("\0") if name}
+    assert tops - {*FILES, *FOLDERS} <= {".ci", ".gitignore", ".github"}
 
 
 def test_the_wheel_holds_no_tests(wheel: list[str]) -> None:
