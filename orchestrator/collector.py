@@ -16,7 +16,6 @@ from pathlib import Path
 import orjson
 
 from orchestrator.digests import sha256_file
-from orchestrator.errors import Corrupt
 from orchestrator.ledger import Artifact, Metric
 from orchestrator.progress import SILENT, Reporter
 from orchestrator.stores.base import ObjectStore, StoredObject
@@ -69,6 +68,7 @@ def collect(
             for name in _METRIC_FILES
             if (path := _metric_file(store, name, best, objects, partial)) is not None
         }
+        unreadable = [name for name, file in metric_files.items() if _json_object(file) is None]
         metrics, summary = _read_metrics(metric_files)
         artifacts = tuple(
             Artifact("collected", name, stored.uri, stored.size_bytes, sha256_file(partial / name))
@@ -86,7 +86,7 @@ def collect(
         artifacts=artifacts,
         metrics=metrics,
         summary=summary,
-        ignored=tuple(ignored),
+        ignored=(*ignored, *(f"{name} (not JSON)" for name in unreadable)),
     )
 
 
@@ -197,7 +197,7 @@ def _metric_file(
 def _read_metrics(files: Mapping[str, Path]) -> tuple[tuple[Metric, ...], dict[str, float]]:
     """The log of the trainer as time series, and the last evaluation as single numbers."""
     points: dict[tuple[str, int], Metric] = {}
-    state = _json_object(files.get("trainer_state.json"))
+    state = _json_object(files.get("trainer_state.json")) or {}
     history = state.get("log_history", [])
     for entry in history if isinstance(history, list) else []:
         step = entry.get("step") if isinstance(entry, dict) else None
@@ -208,7 +208,7 @@ def _read_metrics(files: Mapping[str, Path]) -> tuple[tuple[Metric, ...], dict[s
             number = _number(value)
             if name not in ("step", "epoch") and number is not None:
                 points[name, step] = Metric(name, step, number, epoch)
-    results = _json_object(files.get("eval_results.json"))
+    results = _json_object(files.get("eval_results.json")) or {}
     summary = {
         name: number for name, value in results.items() if (number := _number(value)) is not None
     }
@@ -222,8 +222,12 @@ def _number(value: object) -> float | None:
     return float(value)
 
 
-def _json_object(file: Path | None) -> dict[str, object]:
-    """A JSON object, or nothing: metrics are for information, the adapter is what counts."""
+def _json_object(file: Path | None) -> dict[str, object] | None:
+    """A JSON object, empty where there is none; None for what is not JSON.
+
+    Metrics are for information, the adapter is what counts: the service's own file is as it left
+    it (its checksum was compared), so that another attempt would find it no better.
+    """
     if file is None or file.stat().st_size > _MAX_METRIC_FILE_BYTES:
         return {}
     try:
@@ -231,8 +235,5 @@ def _json_object(file: Path | None) -> dict[str, object]:
         text = re.sub(r"\b(NaN|-?Infinity)\b", "null", file.read_text(encoding="utf-8"))
         value = orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeDecodeError):
-        raise Corrupt(
-            f"{file.name} of the finished job is not JSON",
-            hint="Look at the job's output; the next poll tries again.",
-        ) from None
+        return None
     return value if isinstance(value, dict) else {}

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from orchestrator.errors import InputError
 
+_SUFFIX = ".schema.json"
+
 
 def data_folder(kind: Literal["schemas", "jobs"]) -> Path:
     """The folder of that kind: inside the package when installed, beside it in a checkout."""
@@ -25,6 +27,14 @@ def data_folder(kind: Literal["schemas", "jobs"]) -> Path:
 @functools.cache
 def schema(name: str) -> dict[str, Any]:
     """A JSON Schema by its name, e.g. `route-plan`."""
-    file = data_folder("schemas") / f"{name}.schema.json"
-    loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = json.loads(schema_text(name))
     return loaded
+
+
+def schema_text(name: str) -> str:
+    """A JSON Schema as it stands in its file; raises `InputError` that names those there are."""
+    folder = data_folder("schemas")
+    known = sorted(file.name.removesuffix(_SUFFIX) for file in folder.glob(f"*{_SUFFIX}"))
+    if name not in known:
+        raise InputError(f"there is no schema {name}", hint=f"Schemas: {', '.join(known)}.")
+    return (folder / f"{name}{_SUFFIX}").read_text(encoding="utf-8")

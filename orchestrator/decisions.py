@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from orchestrator import cancellation
 from orchestrator.clock import Clock
@@ -12,6 +12,10 @@ from orchestrator.errors import InputError, LedgerError
 from orchestrator.ledger import Lease, Ledger
 from orchestrator.services.base import Handle, Service
 from orchestrator.state import Action, Status, status
+
+#: How long a person's answer waits for a pass that works on the run.
+_PATIENCE_S = 15.0
+_BETWEEN_S = 0.5
 
 
 class Decisions:
@@ -97,13 +101,27 @@ class Decisions:
 
     @contextmanager
     def _leased(self, run_id: str) -> Iterator[Lease]:
-        with self._ledger.lease(run_id) as lease:
-            if lease is None:
-                raise LedgerError(
-                    f"another pass works on run {run_id}", hint="Try again in a minute."
-                )
+        with ExitStack() as stack:
+            lease = self._lease_soon(run_id, stack)
             try:
                 yield lease
             finally:
                 # A question that was refused must not bring an ended run back into every poll.
                 lease.finished = self._status(run_id).action is Action.DONE
+
+    def _lease_soon(self, run_id: str, stack: ExitStack) -> Lease:
+        """The lease of a run; waits a little, for most passes are short."""
+        last_s = self._clock.elapsed_s() + _PATIENCE_S
+        told = False
+        while True:
+            lease = stack.enter_context(self._ledger.lease(run_id))
+            if lease is not None:
+                return lease
+            if self._clock.elapsed_s() >= last_s:
+                raise LedgerError(
+                    f"another pass works on run {run_id}", hint="Try again in a minute."
+                )
+            if not told:
+                self._notify(f"another pass works on run {run_id}; waiting for its end")
+                told = True
+            self._clock.sleep(_BETWEEN_S)

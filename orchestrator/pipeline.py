@@ -17,14 +17,14 @@ from orchestrator.connections import Connections
 from orchestrator.decisions import Decisions
 from orchestrator.digests import sha256_file
 from orchestrator.errors import LedgerError, OrchestratorError
-from orchestrator.ledger import Artifact, Facts, Lease, Ledger, RunFacts, Target
+from orchestrator.ledger import Artifact, DamagedRun, Facts, Lease, Ledger, RunFacts, Target
 from orchestrator.planner import Prepared
 from orchestrator.progress import SILENT, Reporter
 from orchestrator.report.card import model_card
 from orchestrator.report.views import RunView, view
 from orchestrator.services.base import AttemptState, Handle, Snapshot
 from orchestrator.settings import Settings
-from orchestrator.state import GONE, Action, Status, status
+from orchestrator.state import GONE, Action, RunState, Status, status
 
 #: What a pass found out from the services before it moves runs.
 News = Mapping[Handle, Snapshot]
@@ -103,15 +103,23 @@ class Pipeline:
         What goes wrong with one run, even a bug, does not keep the others from going on.
         """
         ids = list(run_ids or self._ledger.run_ids(unfinished_only=True))
-        news, unreachable = self._ask([self._ledger.facts(run_id) for run_id in ids])
+        readable, damaged = self._read(ids)
+        news, unreachable = self._ask(readable)
         outcomes: list[Outcome] = []
         for run_id in ids:
+            if run_id in damaged:
+                outcomes.append(_damaged(run_id, damaged[run_id]))
+                continue
             if run_id in unreachable:
                 problem = unreachable[run_id]
                 outcomes.append(Outcome(run_id, self._status(run_id), problem, asked=False))
                 continue
             try:
                 outcomes.append(self.advance(run_id, news))
+            except DamagedRun as problem:
+                outcomes.append(_damaged(run_id, problem))
+            except LedgerError as problem:
+                outcomes.append(Outcome(run_id, self._status(run_id), problem))
             except Exception as bug:
                 broken = OrchestratorError(f"unexpected {type(bug).__name__}: {bug}")
                 outcomes.append(Outcome(run_id, self._status(run_id), broken, bug))
@@ -151,6 +159,17 @@ class Pipeline:
 
     def _status(self, run_id: str) -> Status:
         return status(self._ledger.facts(run_id), self._clock.now())
+
+    def _read(self, run_ids: Iterable[str]) -> tuple[list[Facts], dict[str, DamagedRun]]:
+        """The facts of the runs, and why those of some cannot be read."""
+        facts: list[Facts] = []
+        damaged: dict[str, DamagedRun] = {}
+        for run_id in run_ids:
+            try:
+                facts.append(self._ledger.facts(run_id))
+            except DamagedRun as problem:
+                damaged[run_id] = problem
+        return facts, damaged
 
     def _ask(self, every: list[Facts]) -> tuple[News, dict[str, OrchestratorError]]:
         """The state of all jobs that are waited for, by one call per service and place.
@@ -355,6 +374,12 @@ class Pipeline:
             lease.add_event("files_lost", {"kind": kind, "files": lost})
             self._notify(f"{folder} does not hold what was recorded; collecting again")
         return bool(lost)
+
+
+def _damaged(run_id: str, problem: DamagedRun) -> Outcome:
+    """A run of which nothing can be told, so nothing was done for it."""
+    held = Status(RunState.HELD, Action.DONE, "its record in the ledger cannot be read")
+    return Outcome(run_id, held, problem)
 
 
 #: For a job that the service no longer knows.

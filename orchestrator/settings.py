@@ -85,7 +85,13 @@ class Settings:
 
 def _home(env: Mapping[str, str]) -> Path:
     if env.get("ORCHESTRATOR_HOME"):
-        return Path(env["ORCHESTRATOR_HOME"]).expanduser().resolve()
+        try:
+            return Path(env["ORCHESTRATOR_HOME"]).expanduser().resolve()
+        except RuntimeError:  # there is no such user
+            raise InputError(
+                f"ORCHESTRATOR_HOME is {env['ORCHESTRATOR_HOME']!r}, and there is no such home",
+                hint="Write the whole path.",
+            ) from None
     import platformdirs
 
     return Path(platformdirs.user_data_dir("orchestrator"))
@@ -107,9 +113,12 @@ def _hub_token(env: Mapping[str, str]) -> str | None:
     if env.get("HF_TOKEN", "").strip():
         return _plain(env["HF_TOKEN"].strip(), "HF_TOKEN")
     hf_home = env.get("HF_HOME") or str(
-        Path(env.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "huggingface"
+        Path(env.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     )
-    file = Path(env.get("HF_TOKEN_PATH") or Path(hf_home) / "token").expanduser()
+    try:
+        file = Path(env.get("HF_TOKEN_PATH") or Path(hf_home) / "token").expanduser()
+    except RuntimeError:  # a user without a home, as in many containers
+        return None
     try:
         return _plain(file.read_text(encoding="utf-8").strip(), str(file)) or None
     except OSError:

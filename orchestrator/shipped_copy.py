@@ -10,7 +10,7 @@ from orchestrator.errors import InputError
 from orchestrator.shipped import MODELINE, SpecSource
 from orchestrator.spec import load_spec
 from orchestrator.spec_schema import SCHEMA_FILE, job_schema_text
-from orchestrator.written_files import write_whole
+from orchestrator.written_files import write_together
 
 #: The schema lies beside the copy, so that the folder can be moved, shared and committed as it is.
 _SCHEMA = Path(".orchestrator") / SCHEMA_FILE
@@ -44,8 +44,7 @@ def copy_spec(source: SpecSource, destination: Path, *, overwrite: bool = False)
     if not overwrite:
         _refuse_conflicts(contents)
     contents[folder / _SCHEMA] = job_schema_text().encode()
-    for file, content in contents.items():
-        write_whole(file, content)
+    write_together(contents)
     return CopiedSpec(spec, rows, folder / _SCHEMA)
 
 

@@ -261,9 +261,15 @@ class LoadedSpec:
                 hint="Add `path:` under `data:`, or give --data FILE.",
             )
         file = self.file.parent / self.spec.data.path
-        if not file.exists():
+        try:
+            missing = not file.exists()
+            problem = f"there is no file {file}" if missing else f"{file} is a folder, not a file"
+            wrong = missing or file.is_dir()
+        except OSError as error:  # no right to look, a name that is too long
+            wrong, problem = True, f"cannot read {file}: {error.strerror}"
+        if wrong:
             raise InputError(
-                f"there is no file {file}",
+                problem,
                 where=self.place("data", "path"),
                 hint="The path is relative to the spec; or give --data FILE.",
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -17,8 +18,8 @@ def describe(document: Document, detail: ErrorDetails, model: type[BaseModel]) -
     field = ".".join(str(part) for part in path)
     if detail["type"] == "extra_forbidden":
         known = _known_keys(model, path[:-1])
-        close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
-        hint = f"Did you mean `{close[0]}`?" if close else f"Known keys here: {', '.join(known)}."
+        close = _nearest(str(path[-1]), known)
+        hint = f"Did you mean `{close}`?" if close else f"Known keys here: {', '.join(known)}."
         return InputError(f"unknown key `{field}`", where=document.key_place(path), hint=hint)
     if detail["type"] == "missing":
         return InputError(f"`{field}` is missing", where=document.place(path), hint="Add it.")
@@ -30,6 +31,12 @@ def describe(document: Document, detail: ErrorDetails, model: type[BaseModel]) -
         where=document.place(path),
         hint=_HINTS.get(field, hint),
     )
+
+
+def _nearest(key: str, known: Sequence[str]) -> str | None:
+    """The key that was meant: one that is a part of the given one, or looks much like it."""
+    parts = [name for name in known if name in key or key in name]
+    return next(iter(parts or difflib.get_close_matches(key, known, n=1, cutoff=0.6)), None)
 
 
 def _plain(message: str) -> str:
@@ -56,6 +63,10 @@ _HINTS = {
     "publish.repo": "Write `namespace/name`, or only `name` for your own namespace: letters, "
     "digits, `-`, `_` and `.`.",
     "version": "This program reads version 1.",
+    **{
+        f"data.split.{part}": "Write it as a share of 1: 0.85 for 85 %."
+        for part in ("train", "validation", "test")
+    },
     "tuning.learning_rate": "For tuning, 1e-5 to 1e-3 is usual; `orchestrator plan` shows the "
     "baseline.",
     "tuning.learning_rate_multiplier": "It multiplies the model's baseline: 0.5 to 2 is usual.",

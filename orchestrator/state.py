@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from orchestrator.errors import RefusalKind
-from orchestrator.ledger import AttemptFacts, Facts
+from orchestrator.ledger import AttemptFacts, DamagedRun, Event, Facts
 from orchestrator.services.base import AttemptState, Snapshot
 
 #: How long a refusal for quota waits before the next launch, unless the service says longer.
@@ -201,17 +202,28 @@ def _succeeded(facts: Facts, attempt: AttemptFacts) -> Status:
     if collected is None or collected.attempt_id != attempt.id:
         missing = facts.last("nothing_collected")
         if missing is not None and missing.attempt_id == attempt.id:
-            return Status(RunState.FAILED, Action.DONE, str(missing.data["reason"]))
+            return Status(RunState.FAILED, Action.DONE, str(_of(missing, "reason", facts)))
         return Status(RunState.RUNNING, Action.COLLECT, "finished at the service")
     checked = facts.last_since("adapter_checked", "collected")
     if checked is None or checked.attempt_id != attempt.id:
         return Status(RunState.COLLECTED, Action.CHECK_ADAPTER)
-    problems = checked.data["problems"]
+    problems = _of(checked, "problems", facts)
     if problems:
         return Status(RunState.FAILED, Action.DONE, f"adapter refused: {'; '.join(problems)}")
     if facts.run.target.repo is None:
         return Status(RunState.COLLECTED, Action.DONE, "the spec does not ask for publishing")
     held = facts.last_since("publish_held", "publish_released")
     if held is not None:
-        return Status(RunState.HELD, Action.DONE, str(held.data["reason"]))
+        return Status(RunState.HELD, Action.DONE, str(_of(held, "reason", facts)))
     return Status(RunState.COLLECTED, Action.PUBLISH)
+
+
+def _of(event: Event, name: str, facts: Facts) -> Any:
+    """What an event says; nothing is decided on an event that was damaged."""
+    if name not in event.data:
+        raise DamagedRun(
+            f"the ledger's record of run {facts.run.id} is damaged "
+            f"(event {event.kind} has no {name})",
+            hint="Put back a copy of the ledger.",
+        )
+    return event.data[name]

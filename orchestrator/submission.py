@@ -5,7 +5,9 @@ Nothing is launched here; `pipeline` moves the run on.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -59,6 +61,8 @@ def _target(prepared: Prepared, settings: Settings, connections: Connections) ->
 def _write_data(prepared: Prepared, parent: Path) -> Path:
     """The splits as files under the plan's digest, written whole or not at all."""
     folder = parent / prepared.plan.digest
+    with contextlib.suppress(OSError):
+        os.utime(folder)  # a cleaning-up spares what was used a moment ago
     if _is_whole(prepared, folder):
         return folder
     shutil.rmtree(folder, ignore_errors=True)

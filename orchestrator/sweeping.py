@@ -6,6 +6,9 @@ names, an object that was written again is another generation, and stays.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
 import shutil
 import stat
@@ -20,6 +23,7 @@ from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.connections import Connections
 from orchestrator.errors import LedgerError, OrchestratorError
 from orchestrator.garbage import (
+    FRESH,
     Category,
     Garbage,
     LocalEntry,
@@ -43,6 +47,7 @@ _NAMES = {
 }
 _IN_RUN = re.compile(r"collected|(collected|adapter)\.partial|\.removed-.+")
 _FINISHED_REHEARSAL = "rehearsal.json"
+_SERVED_SANDBOX = "serving.json"
 
 
 @dataclass(frozen=True)
@@ -135,15 +140,25 @@ class Sweeper:
         if is_needed(item, self._records(added)):
             raise LedgerError(f"{item.name} is needed by a run that was added a moment ago")
 
+    def _check_untouched(self, item: Garbage, path: Path) -> None:
+        """Raise if somebody has begun to use it, who may not be in the ledger yet."""
+        touched_at = self._entry(path).touched_at
+        if touched_at > item.since and self._clock.now() - touched_at < FRESH:
+            raise LedgerError(f"{item.name} was used a moment ago", hint="Try again later.")
+
     def _remove_local(self, item: Garbage, path: Path) -> None:
         """First out of the way, then asked once more, then removed: no run sees it half gone."""
-        if path.is_file():
-            path.unlink()
-            return
         away = path.with_name(f".removed-{uuid.uuid4().hex}")
-        path.rename(away)
+        try:
+            if path.is_file():
+                path.unlink()
+                return
+            path.rename(away)
+        except FileNotFoundError:
+            return  # another cleaning-up was faster
         try:
             self._check_unneeded(item)
+            self._check_untouched(item, away)
         except LedgerError:
             if not path.exists():
                 away.rename(path)
@@ -176,7 +191,7 @@ class Sweeper:
         """The files and folders of this program's layout below the home folder, never a link."""
         for place, names in _NAMES.items():
             for path in _below(self._home / place):
-                if names.fullmatch(path.name):
+                if names.fullmatch(path.name) and not _is_served(path):
                     yield self._entry(path)
         for folder in _below(self._home / "runs"):
             if _RUN.fullmatch(folder.name):
@@ -185,13 +200,39 @@ class Sweeper:
                 )
 
     def _entry(self, path: Path) -> LocalEntry:
-        about = [one.lstat() for one in (path, *path.rglob("*"))]
+        about = list(_stats(path))
+        newest = max((one.st_mtime for one in about), default=None)
         return LocalEntry(
             path=path.relative_to(self._home),
             size_bytes=sum(one.st_size for one in about if stat.S_ISREG(one.st_mode)),
-            touched_at=datetime.fromtimestamp(max(one.st_mtime for one in about), UTC),
+            # What has gone meanwhile was in use a moment ago.
+            touched_at=self._clock.now() if newest is None else datetime.fromtimestamp(newest, UTC),
             finished=(path / _FINISHED_REHEARSAL).is_file(),
         )
+
+
+def _stats(path: Path) -> Iterator[os.stat_result]:
+    """What a path and all below it are; what goes meanwhile is left out."""
+    places = [str(path)]
+    for folder, folders, files in os.walk(path):
+        places += [os.path.join(folder, name) for name in (*folders, *files)]  # noqa: PTH118 (fast)
+    for place in places:
+        with contextlib.suppress(FileNotFoundError):
+            yield os.lstat(place)
+
+
+def _is_served(folder: Path) -> bool:
+    """Whether a living process serves the sandbox in this folder."""
+    try:
+        pid = int(json.loads((folder / _SERVED_SANDBOX).read_bytes())["pid"])
+        # On Windows `os.kill` would end the process instead of asking for it.
+        if os.name != "nt":
+            os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 def _below(folder: Path) -> list[Path]:

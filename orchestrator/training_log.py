@@ -16,6 +16,10 @@ from orchestrator.stores.base import ObjectStore, StoredObject
 _BLOCK_BYTES = 1 << 20
 #: A line that goes on for longer (a bar that is drawn again and again) is given in pieces.
 _LONGEST_LINE_BYTES = 1 << 20
+#: How much of what was read is compared when the object was replaced.
+_KNOWN_BYTES = 256
+#: How often an object is looked at again that is replaced between look and read.
+_LOOKS = 5
 _LOSS = re.compile(r"""["']loss["']: ['"]?([-+.\deE]+)""")
 _STEP = re.compile(r"""["']step["']: ['"]?(\d+)""")
 
@@ -38,6 +42,9 @@ class LogReader:
         self._uri = uri
         self._offset = 0
         self._unfinished = b""
+        #: What was read just before the offset, and from which generation.
+        self._known = b""
+        self._generation = 0
 
     def exists(self) -> bool:
         """Whether anything was written yet."""
@@ -45,40 +52,71 @@ class LogReader:
 
     def skip_to_last(self, lines: int) -> None:
         """Begin with the last `lines` lines that are there now, reading no more than that takes."""
-        stored = self._store.stat(self._uri)
-        if stored is None:
+        for _ in range(_LOOKS):
+            stored = self._store.stat(self._uri)
+            if stored is None:
+                return
+            try:
+                self._offset = self._start_of_last(stored, lines)
+            except NotFound:
+                continue  # replaced this very moment
             return
-        start, tail = stored.size_bytes, b""
-        # The break that ends the last line is none of those before the lines that are wanted.
-        while start and lines and tail.removesuffix(b"\n").count(b"\n") < lines:
-            begin = max(0, start - _BLOCK_BYTES)
-            tail = self._store.read_range(stored, begin, start - begin) + tail
-            start = begin
-        end = len(tail) - tail.endswith(b"\n")
-        for _ in range(lines):
-            end = tail.rfind(b"\n", 0, max(end, 0))
-        self._offset = start + end + 1 if lines else stored.size_bytes
 
     def new_lines(self) -> Iterator[str]:
         """The complete lines that were added since the last call."""
-        stored = self._store.stat(self._uri)
-        if stored is None:
-            return
-        if stored.size_bytes < self._offset:
-            # A job that was begun again by its service writes a new log.
-            self._offset, self._unfinished = 0, b""
-        while self._offset < stored.size_bytes:
+        for _ in range(_LOOKS):
+            stored = self._store.stat(self._uri)
+            if stored is None:
+                return
             try:
-                block = self._store.read_range(stored, self._offset, _BLOCK_BYTES)
+                yield from self._lines_of(stored)
             except NotFound:
-                return  # replaced this very moment: the next call reads on
+                continue  # replaced this very moment
+            return
+
+    def _lines_of(self, stored: StoredObject) -> Iterator[str]:
+        """The complete lines of one generation from the offset on."""
+        if stored.size_bytes < self._offset or self._was_begun_again(stored):
+            self._offset, self._unfinished, self._known = 0, b"", b""
+        while self._offset < stored.size_bytes:
+            block = self._store.read_range(stored, self._offset, _BLOCK_BYTES)
             if not block:
                 return
             self._offset += len(block)
+            self._known = (self._known + block)[-_KNOWN_BYTES:]
+            self._generation = stored.generation
             *complete, self._unfinished = (self._unfinished + block).split(b"\n")
             yield from map(_text, complete)
             if len(self._unfinished) > _LONGEST_LINE_BYTES:
                 yield from self.rest()
+
+    def _was_begun_again(self, stored: StoredObject) -> bool:
+        """Whether other bytes stand where the last ones were read: a job that began anew."""
+        grown = stored.size_bytes > self._offset and stored.generation != self._generation
+        if not grown or not self._known:
+            return False
+        size_bytes = len(self._known)
+        there = self._store.read_range(stored, self._offset - size_bytes, size_bytes)
+        return there != self._known
+
+    def _start_of_last(self, stored: StoredObject, lines: int) -> int:
+        """Where the last `lines` lines begin, by looking for line breaks from the end on."""
+        if lines == 0:
+            return stored.size_bytes
+        end = stored.size_bytes
+        while end:
+            begin = max(0, end - _BLOCK_BYTES)
+            block = self._store.read_range(stored, begin, end - begin)
+            # The break that ends the last line is none of those before the lines that are wanted.
+            stop = len(block) - (end == stored.size_bytes and block.endswith(b"\n"))
+            breaks = block.count(b"\n", 0, stop)
+            if breaks >= lines:
+                for _ in range(lines):
+                    stop = block.rfind(b"\n", 0, stop)
+                return begin + stop + 1
+            lines -= breaks
+            end = begin
+        return 0
 
     def rest(self) -> Iterator[str]:
         """What follows the last line break, once nothing more is awaited."""

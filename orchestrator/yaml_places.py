@@ -26,6 +26,13 @@ _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MAX_DEPTH = 50
 _TOO_LARGE = "too deeply nested or too large"
 _SIMPLIFY = "Remove repeated aliases and needless nesting."
+_CORRECT = "Correct it: `key: value` lines, with blocks indented by spaces."
+_ENDLESS = "found unexpected end of stream"
+_WHAT_TO_DO = {
+    _ENDLESS: "Close the quote that begins here.",
+    "found character that cannot start any token": "Put a value that starts so in quotes.",
+    "found unknown escape character": "Use single quotes, where a backslash is only a backslash.",
+}
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -94,18 +101,30 @@ def parse_yaml(text: str, name: str) -> Document:
 
 
 def _not_yaml(error: yaml.YAMLError, text: str, name: str) -> InputError:
-    where, reason = Place(name), str(error)
-    hint = "Correct it: `key: value` lines, with blocks indented by spaces."
+    where, reason, hint = Place(name), str(error), _CORRECT
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
+        if error.problem == _ENDLESS:  # where the quote was opened tells more than the file's end
+            mark = error.context_mark or mark
         where = _place(mark, name) if mark else where
         reason = ", ".join(part for part in (error.context, error.problem) if part)
+        at_mark = text[mark.index : mark.index + 1] if mark else ""
+        hint = _hint(error.problem or "", at_mark, is_json=text.lstrip()[:1] in ("{", "["))
     elif isinstance(error, yaml.reader.ReaderError):
         # The C loader counts the bytes of the text in UTF-8.
         before = text.encode()[: error.position]
         where = Place(name, before.count(b"\n") + 1)
         reason, hint = error.reason, f"Remove the character U+{error.character:04X}."
     return InputError(f"not valid YAML: {reason}", where=where, hint=hint)
+
+
+def _hint(problem: str, at_mark: str, *, is_json: bool) -> str:
+    """What to do about a problem of the parser, which stopped at the character `at_mark`."""
+    if "tab character" in problem or at_mark == "\t":
+        return "Indent with spaces instead of tabs."
+    if is_json and "<document start>" in problem:
+        return "If these are rows: name the spec here, and give the rows with --data FILE."
+    return _WHAT_TO_DO.get(problem, _CORRECT)
 
 
 def _check_depth(text: str, name: str) -> None:

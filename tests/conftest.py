@@ -1,4 +1,7 @@
-"""What every test shares: nothing leaves loopback, nothing touches the home folder."""
+"""What every test shares: nothing leaves loopback, nothing touches the home folder.
+
+Fails every test in which the Hub face answered otherwise than its description says.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import os
 import signal
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+
+from tests.sandbox.hub.openapi_judge import RECORD, description
 
 # A shell starts background jobs with SIGINT ignored, and processes that tests start inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -75,3 +81,25 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _as_described() -> Iterator[None]:
+    RECORD.departures.clear()
+    yield
+    found = sorted(set(RECORD.departures))
+    RECORD.departures.clear()
+    if found:
+        pytest.fail("replies depart from the Hub's description:\n" + "\n".join(found))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not RECORD.replies:
+        return
+    source = "public and other" if description() else "other (ORCHESTRATOR_DATA is not set)"
+    terminalreporter.write_line(
+        f"Hub replies judged: {RECORD.replies}, of {len(RECORD.judged)} operations, "
+        f"by their {source} descriptions"
+    )
+    if RECORD.served:
+        terminalreporter.write_line(f"Of the Hub's public description: {RECORD.served}")

@@ -418,7 +418,7 @@ def test_a_reader_that_has_gone_is_not_worth_a_word() -> None:
             stderr=subprocess.PIPE,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stderr) == (141, b"")  # as of any program that SIGPIPE ended
 
 
 def test_the_installed_command_and_the_module_do_the_same() -> None:

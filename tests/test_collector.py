@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.collector import best_checkpoint, collect
-from orchestrator.errors import Corrupt
 from orchestrator.ledger import Metric
 from orchestrator.stores.base import Progress, Put, StoredObject
 
@@ -168,12 +167,16 @@ def test_metrics_are_found_beside_the_weights_or_nearest_to_them(tmp_path: Path)
     assert found.summary == {"eval_loss": 2.5}
 
 
-def test_broken_metrics_are_an_error_that_leaves_no_half_collected_folder(tmp_path: Path) -> None:
+def test_broken_metrics_are_named_and_do_not_hold_the_adapter_back(tmp_path: Path) -> None:
     store = adapter_at("final")
     store.add("final/trainer_state.json", '{"log_history": [')
-    with pytest.raises(Corrupt, match=r"trainer_state\.json"):
-        collect(store, OUT, tmp_path / "collected")
-    assert not (tmp_path / "collected").exists()
+    store.add("final/eval_results.json", '{"eval_loss": 2.5}')
+    found = collect(store, OUT, tmp_path / "collected")
+    assert found is not None
+    assert found.ignored == ("trainer_state.json (not JSON)",)
+    assert found.metrics == ()
+    assert found.summary == {"eval_loss": 2.5}
+    assert (tmp_path / "collected" / "adapter_model.safetensors").exists()
 
 
 def test_collecting_again_replaces_what_an_interrupted_pass_left(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
+import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
@@ -12,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.errors import InputError, LedgerError
-from orchestrator.ledger import Artifact, Ledger, Metric, Target
+from orchestrator.ledger import Artifact, DamagedRun, Ledger, Metric, Target
 from orchestrator.ledger import lease as lease_module
 from orchestrator.ledger.lease import is_dead, new_owner
 from orchestrator.ledger.schema import HEAD
@@ -277,3 +279,114 @@ def test_naive_instants_are_refused(ledger: Ledger, tmp_path: Path, clock: Manua
                 deadline_at=clock.now().replace(tzinfo=None),
             )
     assert ledger.facts(run).attempts == ()
+
+
+DAMAGES = [
+    "update runs set plan = '{}'",
+    "update runs set plan = '{nojson'",
+    "update runs set target = '{\"a\": 1}'",
+    "update runs set created_at = 'yesterday'",
+    'update attempts set snapshot = \'{"state": "X"}\'',
+    "update attempts set handle = '{\"a\": 1}'",
+    "update attempts set kind = 'dance'",
+    "update events set data = '5'",
+]
+
+
+def launched(ledger: Ledger, folder: Path, clock: ManualClock) -> str:
+    run = add(ledger, folder)
+    with ledger.lease(run) as lease:
+        assert lease is not None
+        attempt = lease.record_intent(
+            kind=AttemptKind.TUNE, ordinal=1, token="orc-1", deadline_at=clock.now()
+        )
+        lease.record_handle(attempt, Handle("vertex", "jobs/1"), adopted=False)
+    return run
+
+
+def change(url: str, statement: str, *values: str) -> None:
+    """Change the database behind the program's back."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    assert connection.execute(statement, values).rowcount != 0
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("statement", DAMAGES)
+def test_a_record_that_was_damaged_names_its_run(
+    ledger: Ledger, url: str, tmp_path: Path, clock: ManualClock, statement: str
+) -> None:
+    run = launched(ledger, tmp_path, clock)
+    change(url, statement)
+    with pytest.raises(DamagedRun, match=f"record of run {run} is damaged"):
+        ledger.facts(run)
+
+
+def test_a_lease_whose_owner_cannot_be_understood_ends_by_its_time(
+    ledger: Ledger, url: str, tmp_path: Path, clock: ManualClock
+) -> None:
+    run = add(ledger, tmp_path)
+    until = clock.now() + timedelta(seconds=60)
+    owned = "update runs set lease_owner = 'x', lease_expires_at = ?"
+    change(url, owned, f"{until:%Y-%m-%d %H:%M:%S}")
+    with ledger.lease(run) as lease:
+        assert lease is None
+    clock.advance(61)
+    with ledger.lease(run) as lease:
+        assert lease is not None
+
+
+def test_a_run_that_is_gone_is_an_error_of_the_ledger(ledger: Ledger) -> None:
+    for ask in (ledger.facts, lambda run: ledger.lease(run).__enter__()):
+        with pytest.raises(LedgerError, match="no run nothing"):
+            ask("nothing")
+
+
+def test_a_file_that_is_damaged_while_it_is_used_is_named(
+    ledger: Ledger, url: str, tmp_path: Path
+) -> None:
+    run = add(ledger, tmp_path)
+    ledger.close()
+    file = Path(url.removeprefix("sqlite:///"))
+    content = bytearray(file.read_bytes())
+    content[4096:] = b"\xa5" * (len(content) - 4096)
+    file.write_bytes(content)
+    with pytest.raises(LedgerError, match=re.escape(file.name)) as caught:
+        ledger.facts(run)
+    assert "damaged" in caught.value.hint
+
+
+def test_a_ledger_that_may_only_be_read_is_read_and_says_that_it_cannot_be_written(
+    ledger: Ledger, url: str, tmp_path: Path
+) -> None:
+    run = add(ledger, tmp_path)
+    file = url.removeprefix("sqlite:///")
+    only_read = Ledger(f"sqlite:///file:{file}?mode=ro&uri=true")
+    assert only_read.facts(run).run.id == run
+    with pytest.raises(LedgerError, match="readonly"), only_read.lease(run):
+        pass
+
+
+def test_reading_waits_for_no_writer(ledger: Ledger, url: str, tmp_path: Path) -> None:
+    run = add(ledger, tmp_path)
+    writer = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    writer.execute("begin immediate")
+    other = Ledger(url)
+    assert other.facts(run).run.id == run
+    assert other.run_ids() == [run]
+    other.close()
+    writer.close()
+
+
+def test_an_empty_name_is_no_run(ledger: Ledger, tmp_path: Path) -> None:
+    add(ledger, tmp_path)
+    with pytest.raises(InputError, match="empty"):
+        ledger.resolve_id("")
+
+
+def test_many_candidates_are_not_all_listed(ledger: Ledger, tmp_path: Path) -> None:
+    runs = [add(ledger, tmp_path, again=True) for _ in range(7)]
+    with pytest.raises(InputError, match="names 7 runs") as caught:
+        ledger.resolve_id(runs[0][:8])
+    assert sum(run in caught.value.hint for run in runs) == 5
+    assert "and others" in caught.value.hint

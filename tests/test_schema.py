@@ -135,6 +135,21 @@ def test_the_command_prints_it_or_writes_it(
     assert list(file.parent.iterdir()) == [file]
 
 
+@pytest.mark.parametrize("name", ["prompt-completion", "route-plan"])
+def test_the_schemas_that_rows_and_answers_must_follow_are_printed_by_name(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["schema", name]) == 0
+    assert json.loads(capsys.readouterr().out) == schema(name)
+
+
+def test_a_schema_that_there_is_not_is_answered_with_those_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["schema", "../job"]) == 2
+    assert "Schemas: job, prompt-completion, route-plan." in capsys.readouterr().err
+
+
 def test_a_place_that_cannot_be_written_is_no_bug(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

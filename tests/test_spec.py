@@ -89,6 +89,9 @@ def test_the_text_of_the_error_holds_every_place_and_remedy(tmp_path: Path) -> N
         ("publish: {repo: a, privat: true}\n", 4, "publish.privat", "private"),
         ("service: {nam: vertex}\n", 4, "service.nam", "name"),
         ("stand_in: {max_lenght: 64}\n", 4, "stand_in.max_lenght", "max_length"),
+        ("tuning: {lora_rank: 64}\n", 4, "tuning.lora_rank", "rank"),
+        ("datasets: [a]\n", 4, "datasets", "data"),
+        ("publish: {repo: b, hub_repo: a}\n", 4, "publish.hub_repo", "repo"),
     ],
 )
 def test_an_unknown_key_names_the_nearest_known_one(
@@ -105,6 +108,15 @@ def test_an_unknown_key_without_a_near_one_lists_the_known_ones(tmp_path: Path) 
     _, message, hint = only_problem(tmp_path, "tuning: {zzzz: 1}\n")
     assert message == "unknown key `tuning.zzzz`"
     assert hint.startswith("Known keys here: mode, rank, epochs,")
+
+
+def test_a_key_of_another_tool_is_not_taken_for_one_that_it_hardly_looks_like(
+    tmp_path: Path,
+) -> None:
+    for key in ("load_in_8bit", "adapter", "weight_decay"):
+        _, message, hint = only_problem(tmp_path, f"{key}: 1\n")
+        assert message == f"unknown key `{key}`"
+        assert hint.startswith("Known keys here: version, name,")
 
 
 def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:

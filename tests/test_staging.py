@@ -14,7 +14,7 @@ from orchestrator.errors import Conflict, InputError, NotFound
 from orchestrator.staging import StagedFile, stage
 from orchestrator.stores.base import ObjectStore, Progress, Put
 from orchestrator.stores.gcs import GcsStore
-from tests.storage_face import (
+from tests.sandbox.storage.stage import (
     BUCKET,
     ERROR_AFTER,
     FaceServer,

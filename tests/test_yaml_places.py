@@ -149,7 +149,7 @@ def test_an_alias_used_honestly_is_resolved() -> None:
         ("a: [1,\nb: 2\n", 3, "did not find expected"),
         ("a: *nobody\n", 1, "undefined alias"),
         ("a: 1\n---\nb: 2\n", 2, "expected a single document in the stream"),
-        ("a: 'x\n\n", 3, "unexpected end of stream"),
+        ("a: 'x\n\n", 1, "unexpected end of stream"),
         ("a: 1\nb: \x07\n", 2, "control characters are not allowed"),
         ("é: 1\nb: é\x07\n", 2, "control characters are not allowed"),
         ("a: 1\nb: !!python/object/apply:os.system [x]\nc: !foo 1\n", 3, "constructor"),

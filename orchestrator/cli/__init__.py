@@ -5,16 +5,22 @@ A command's module is imported only when the command runs; its help line stands 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
+import io
 import sys
+from collections.abc import Callable
 
 import click
 
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
 
-_MACHINE_ERRORS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
+#: What a shell reports of a program whose reader has gone: 128 and the number of SIGPIPE.
+_READER_GONE = 141
 
 _COMMANDS = {
     "specs": "List the specs that come with the program, or copy one.",
@@ -81,6 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run a command; gives the exit code."""
+    _print_whatever_comes()
     try:
         result = cli.main(args=arguments, prog_name="orchestrator", standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -88,25 +95,41 @@ def run(arguments: list[str] | None = None) -> int:
     except click.Abort as abort:
         if isinstance(abort.__cause__, EOFError):
             return _bug(abort.__cause__)  # click takes any for the end of a person's input
-        click.echo("interrupted", err=True)
-        return 130
+        return _told("interrupted", 130)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _told(error.show, error.exit_code)
     except OrchestratorError as error:
-        _show(error)
-        return error.exit_code
+        shown = error
+        return _told(lambda: _show(shown), shown.exit_code)
     except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
-        return 130
+        return _told("interrupted", 130)
     except SystemExit:
-        # So click ends when the reader of our output has gone (`| head`): not worth a word.
-        return 0
+        # So click ends when the reader of our output has gone (`| head`): not worth a word, but
+        # the work was cut short, and whether it would have gone well nobody knows.
+        return _READER_GONE
     except OSError as error:
         return _machine(error)
     except Exception as error:
         return _bug(error)
     return result if isinstance(result, int) else 0
+
+
+def _print_whatever_comes() -> None:
+    """Let no character end a command: terminals lack some, and names of files need not be text."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            is_utf8 = stream.encoding.lower().replace("-", "") == "utf8"
+            stream.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
+
+
+def _told(message: str | Callable[[], None], code: int) -> int:
+    """The exit code, which must not depend on whether anybody can be told the message."""
+    with contextlib.suppress(OSError):
+        if isinstance(message, str):
+            click.echo(message, err=True)
+        else:
+            message()
+    return code
 
 
 def _show(error: OrchestratorError) -> None:
@@ -125,19 +148,17 @@ def _show(error: OrchestratorError) -> None:
 
 def _machine(error: OSError) -> int:
     """A disk that is full or a folder that may not be written is no bug; anything else is."""
-    if error.errno not in _MACHINE_ERRORS:
+    if error.errno in _NO_ROOM:
+        hint = "Make room, or set ORCHESTRATOR_HOME to a folder on another disk"
+    elif error.errno in _NO_RIGHT:
+        hint = "Check the path and your rights, or set ORCHESTRATOR_HOME to a folder of yours"
+    else:
         return _bug(error)
     name = f"{error.filename}: " if error.filename else ""
-    click.echo(
-        f"error: {name}{error.strerror}\n  Make room, or set ORCHESTRATOR_HOME to a folder that "
-        "you may write; then run the command again.",
-        err=True,
-    )
-    return 2
+    return _told(f"error: {name}{error.strerror}\n  {hint}; then run the command again.", 2)
 
 
 def _bug(error: BaseException) -> int:
     from orchestrator.cli.bugs import report_bug
 
-    click.echo(report_bug(error), err=True)
-    return 3
+    return _told(report_bug(error), 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import traceback
@@ -16,19 +17,30 @@ def report_bug(error: BaseException) -> str:
     text = without_user_info("".join(traceback.format_exception(error)))
     last = traceback.format_exception_only(error)[-1].strip().splitlines()[0]
     last = without_user_info(last)
-    return f"error: this is a bug of orchestrator: {last}\n  Details: {_write_log(text)}"
+    file = _write_log(text)
+    details = file if file is not None else f"(no log could be written)\n{text}"
+    return f"error: this is a bug of orchestrator: {last}\n  Details: {details}"
 
 
-def _write_log(text: str) -> str:
+def _write_log(text: str) -> str | None:
     """Keep a text under the home folder, or with other temporary files; gives the file."""
-    try:
-        from orchestrator.settings import Settings
+    for new_file in (_in_home, _in_temporary_files):
+        # The settings may be what is wrong, and a full disk may be the cause of it all.
+        with contextlib.suppress(OrchestratorError, OSError):
+            descriptor, name = new_file()
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(text)
+            return name
+    return None
 
-        folder = Settings.from_env().home / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix="bug-", suffix=".log", dir=folder)
-    except (OrchestratorError, OSError):
-        descriptor, name = tempfile.mkstemp(prefix="orchestrator-bug-", suffix=".log")
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as log:
-        log.write(text)
-    return name
+
+def _in_home() -> tuple[int, str]:
+    from orchestrator.settings import Settings
+
+    folder = Settings.from_env().home / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.mkstemp(prefix="bug-", suffix=".log", dir=folder)
+
+
+def _in_temporary_files() -> tuple[int, str]:
+    return tempfile.mkstemp(prefix="orchestrator-bug-", suffix=".log")

@@ -14,7 +14,8 @@ def need_sandbox_extra(*, trains: bool) -> None:
     )
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
-        light = "  A rehearsal without them: --stand-in replay." if missing[0] == "torch" else ""
+        # Without the first two there is no rehearsal at all; the others only train.
+        light = "" if missing[0] in modules[:2] else " A rehearsal without: --stand-in replay."
         raise InputError(
             f"the sandbox needs {', '.join(missing)}",
             hint=f"Install them: pip install 'orchestrator[sandbox]'.{light}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.errors import InputError
 from orchestrator.planner import Prepared, make_plan
 from orchestrator.shipped import SpecSource, find_spec
 from orchestrator.spec import LoadedSpec, load_spec
@@ -27,6 +28,11 @@ class GivenSpec:
 
     def rows(self, override: Path | None) -> Rows:
         """The file with the rows: `override`, or the one that the spec names."""
+        if override == Path("-") and not override.exists():
+            raise InputError(
+                "--data -: the rows are read from a file",
+                hint="Standard input has a file's name too: --data /dev/stdin",
+            )
         file = self.loaded.data_file(override)
         return Rows(file, str(file) if override else self.source.data_label(file))
 

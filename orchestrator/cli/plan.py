@@ -20,6 +20,10 @@ from orchestrator.plan import Plan
 def command(spec: Path, data: Path | None, limit: int | None, as_json: bool) -> int:
     """Show what would be trained, what it costs and what the service would refuse.
 
+    SPEC is a YAML file, or the name of a spec that is shipped (`orchestrator specs`).
+
+        orchestrator plan router/llama-3.1-8b --data rows.jsonl --limit 200
+
     Offline, and the same on every machine: the digest names exactly this spec, data and catalog.
     Exit 1 if the service would refuse the job.
     """

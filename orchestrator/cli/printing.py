@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,35 @@ from orchestrator.dataset.report import Report
 if TYPE_CHECKING:
     from rich.table import Table
 
+#: Longer than any line of a table: nothing is folded where no terminal sets the width.
+_LONGEST_LINE = 100_000
+
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONEncodeError:  # a file's name that is not text: only escapes can hold it
+        text = json.dumps(value, indent=2)
+    click.echo(text)
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
-    """Names and values in two columns."""
-    from rich.table import Table
+    """Names and values in two columns. Only prose is folded: ids and paths are for copying."""
+    import shutil
+    import textwrap
 
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
+    indent = " " * (max(len(name) for name, _ in pairs) + 2)
+    # A line that fills the last column would be followed by an empty one on some terminals.
+    width = shutil.get_terminal_size().columns - 1 if _on_terminal() else _LONGEST_LINE
     for name, value in pairs:
-        table.add_row(name, value)
-    _print(table)
+        lines = textwrap.wrap(
+            value,
+            max(width - len(indent), 20),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        click.echo(f"{name:<{len(indent)}}" + f"\n{indent}".join(lines or [""]))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -37,8 +51,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
+    for position, name in enumerate(header):
+        # The first column names the row: it is for copying, and must stay whole.
+        table.add_column(name, overflow="fold", no_wrap=position == 0)
     for row in rows:
         table.add_row(*row)
     _print(table)
@@ -48,12 +63,17 @@ def _print(table: Table) -> None:
     """Fold at the terminal's width; in a file or a pipe, keep lines whole and unpadded."""
     from rich.console import Console
 
-    on_terminal = sys.stdout.isatty()
-    console = Console(highlight=False, markup=False, width=None if on_terminal else 200)
+    on_terminal = _on_terminal()
+    width = None if on_terminal else _LONGEST_LINE
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().splitlines():
         click.echo(line if on_terminal else line.rstrip())
+
+
+def _on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def print_report(report: Report, *, err: bool = False) -> None:
@@ -70,6 +90,11 @@ def print_report(report: Report, *, err: bool = False) -> None:
 def note(line: str) -> None:
     """A line about what happens, on standard error."""
     click.echo(line, err=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 row, 2 rows."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def size(size_bytes: int) -> str:

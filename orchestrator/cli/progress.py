@@ -5,6 +5,7 @@ What is told in lines (`printing.note`) is told in both places, so a log misses 
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,11 +15,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.interrupts import Interrupts
-from orchestrator.cli.printing import duration
+from orchestrator.cli.printing import duration, note
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.progress import Moved
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress, ProgressColumn
 
 #: More lines than these would push everything else off the screen.
@@ -41,7 +43,17 @@ class Display:
     ) -> None:
         self._interrupts = interrupts
         self._clock = clock
-        self.draws = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        # There is no such stream where whoever started this has closed it.
+        on_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self.draws = not quiet and on_terminal and os.environ.get("TERM") != "dumb"
+        self._drawn: Progress | None = None
+
+    def tell(self, line: str) -> None:
+        """A line on standard error; above what is drawn there, if anything is."""
+        if self._drawn is None:
+            note(line)
+        else:
+            self._drawn.console.print(line, markup=False, soft_wrap=True)
 
     @contextmanager
     def transfer(self, doing: str, size_bytes: int) -> Iterator[Moved]:
@@ -85,7 +97,11 @@ class Display:
             SpinnerColumn(), TextColumn("{task.description}"), _since(self._clock)
         ) as bars:
             bars.add_task(waiting_for, total=None, since=self._clock.now())
-            yield
+            self._drawn = bars
+            try:
+                yield
+            finally:
+                self._drawn = None
 
     def unbroken(self, waiting_for: str) -> AbstractContextManager[None]:
         """The first Ctrl-C waits for the end of the context."""
@@ -93,6 +109,7 @@ class Display:
 
     def pause(self, runs: Sequence[Waiting], seconds: float) -> None:
         """Wait, and show meanwhile what is waited for."""
+        self._interrupts.check()  # one may have come where Python drops what is raised
         if not self.draws or not runs:
             self._clock.sleep(seconds)
             return
@@ -107,13 +124,19 @@ class Display:
                 b.add_task(f"… and {len(runs) - _MOST_LINES} more", total=None, since=None)
             self._clock.sleep(seconds)
 
-    def _bars(self, *columns: ProgressColumn) -> Progress:
+    @functools.cached_property
+    def _console(self) -> Console:
+        """One for all: bars that are drawn inside each other must know of each other."""
         from rich.console import Console
+
+        return Console(stderr=True, highlight=False)
+
+    def _bars(self, *columns: ProgressColumn) -> Progress:
         from rich.progress import Progress
 
         return Progress(
             *columns,
-            console=Console(stderr=True, highlight=False),
+            console=self._console,
             transient=True,
             get_time=self._clock.elapsed_s,
         )

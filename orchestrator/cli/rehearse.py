@@ -11,9 +11,9 @@ from orchestrator.cli.extras import need_sandbox_extra
 from orchestrator.cli.given import plan_given
 from orchestrator.cli.interrupts import Interrupts
 from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
-from orchestrator.cli.printing import note, print_json, print_pairs
+from orchestrator.cli.printing import counted, note, print_json, print_pairs
 from orchestrator.cli.progress import Display
-from orchestrator.errors import CheckFailed
+from orchestrator.errors import CheckFailed, InputError
 from orchestrator.settings import Settings
 from orchestrator.state import RunState
 
@@ -48,6 +48,10 @@ def command(
 ) -> int:
     """Run a spec end to end on this machine, on a sandbox of its own.
 
+    SPEC is a YAML file, or the name of a spec that is shipped (`orchestrator specs`).
+
+        orchestrator rehearse router/llama-3.1-8b --keep rehearsal
+
     Staging, launching, collecting, checking and publishing run as they would for real, against
     local servers; a small stand-in is trained in place of the base model. Costs nothing and needs
     no account. Exit 0 if the adapter was published.
@@ -61,11 +65,15 @@ def command(
     need_sandbox_extra(trains=stand_in == "tiny")
     from orchestrator.sandbox.rehearsal import new_folder, rehearse
 
-    folder = keep.absolute() if keep else new_folder(Settings.from_env().home, prepared.plan.name)
+    folder = (
+        _made(keep) if keep else _made(new_folder(Settings.from_env().home, prepared.plan.name))
+    )
     with Interrupts() as interrupts:
         display = Display(interrupts, quiet=as_json)
         try:
-            result = rehearse(prepared, folder, stand_in=stand_in, notify=note, reporter=display)
+            result = rehearse(
+                prepared, folder, stand_in=stand_in, notify=display.tell, reporter=display
+            )
         except KeyboardInterrupt:
             note(f"interrupted: the sandbox was stopped; what it did is in {folder}")
             note(f"  look:  orchestrator sandbox up --dir {shlex.quote(str(folder))}")
@@ -83,6 +91,20 @@ def command(
     return 0 if result.outcome.status.state in good else 1
 
 
+def _made(folder: Path) -> Path:
+    """The absolute path of the folder, which is there from now on."""
+    try:
+        folder = folder.absolute()
+        if not folder.exists():
+            folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make the folder {folder}: {error.strerror}",
+            hint="Name another one with --keep DIR, or set ORCHESTRATOR_HOME to one of yours.",
+        ) from error
+    return folder
+
+
 def _print(result: dict[str, object]) -> None:
     shown = (
         "run",
@@ -98,7 +120,9 @@ def _print(result: dict[str, object]) -> None:
     jobs = result["service_jobs"]
     count = len(jobs) if isinstance(jobs, list) else 0
     folder = shlex.quote(str(result["folder"]))
-    click.echo(f"\n{count} tuning job at the service. To look at it, serve the sandbox again:")
+    click.echo(
+        f"\n{counted(count, 'tuning job')} at the service. To look at it, serve the sandbox again:"
+    )
     click.echo(f"  orchestrator sandbox up --dir {folder}")
     click.echo("and in another terminal:")
     click.echo(f'  eval "$(orchestrator sandbox env --dir {folder})"')

@@ -13,7 +13,7 @@ from orchestrator.cli.options import json_option
 from orchestrator.cli.printing import duration, note, print_json, print_table
 from orchestrator.clock import SYSTEM_CLOCK
 from orchestrator.errors import InputError
-from orchestrator.ledger import Facts, Ledger
+from orchestrator.ledger import DamagedRun, Facts, Ledger
 from orchestrator.report.costs import Cost, run_cost
 from orchestrator.settings import Settings
 from orchestrator.state import RunState, Status, status
@@ -82,8 +82,9 @@ def command(states: str, limit: int, every: bool, as_json: bool) -> int:
     ledger = Ledger(Settings.from_env().ledger_url)
     try:
         lines: list[_Line] = []
+        damaged: list[DamagedRun] = []
         more = False
-        for line in _lines(ledger, SYSTEM_CLOCK.now()):
+        for line in _lines(ledger, SYSTEM_CLOCK.now(), damaged):
             if wanted and line.status.state not in wanted:
                 continue
             if not every and len(lines) == limit:
@@ -92,25 +93,35 @@ def command(states: str, limit: int, every: bool, as_json: bool) -> int:
             lines.append(line)
     finally:
         ledger.close()
+    for problem in damaged:
+        note(f"warning: {problem}")
+    code = 1 if damaged else 0
     if as_json:
         print_json([line.to_json() for line in lines])
-        return 0
+        return code
+    if not lines and damaged:
+        return code
     if not lines:
         click.echo("no such runs" if wanted else "no runs")
         note("next: orchestrator submit SPEC" if not wanted else "next: orchestrator runs --all")
-        return 0
+        return code
     header = ("run", "name", "state", "service", "age", "cost", "repo")
     print_table(header, [line.cells() for line in lines])
     note(("there are more: --all\n" if more else "") + "next: orchestrator show RUN")
-    return 0
+    return code
 
 
-def _lines(ledger: Ledger, now: datetime) -> Iterator[_Line]:
-    """The runs, newest first, each read when it is asked for."""
+def _lines(ledger: Ledger, now: datetime, damaged: list[DamagedRun]) -> Iterator[_Line]:
+    """The runs, newest first, each read when it is asked for; `damaged` takes those that cannot."""
     for run_id in reversed(ledger.run_ids()):
-        facts = ledger.facts(run_id)
+        try:
+            facts = ledger.facts(run_id)
+            found = status(facts, now)
+        except DamagedRun as problem:
+            damaged.append(problem)
+            continue
         age_s = (now - facts.run.created_at).total_seconds()
-        yield _Line(facts, status(facts, now), age_s, run_cost(facts))
+        yield _Line(facts, found, age_s, run_cost(facts))
 
 
 def _states(text: str) -> frozenset[RunState]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,9 @@ from orchestrator.ledger import Ledger
 from orchestrator.pipeline import Outcome, Pipeline
 from orchestrator.settings import Settings
 from orchestrator.state import Action, RunState, Status
+
+#: Of more runs than these, the next command names none: it then takes all.
+_MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,15 @@ def open_session(settings: Settings | None = None, *, quiet: bool = False) -> It
     `quiet` leaves the lines, but draws no bars.
     """
     settings = settings or Settings.from_env()
+    _fill_standard_streams()
     with Interrupts() as interrupts:
         display = Display(interrupts, quiet=quiet)
         ledger = Ledger(settings.ledger_url)
         try:
             connections = Connections(settings)
-            pipeline = Pipeline(settings, ledger, connections, notify=note, reporter=display)
+            pipeline = Pipeline(
+                settings, ledger, connections, notify=_note_if_read, reporter=display
+            )
             yield Session(settings, ledger, connections, pipeline, display)
         finally:
             ledger.close()
@@ -50,6 +58,21 @@ def open_pipeline(settings: Settings | None = None) -> Iterator[tuple[Pipeline, 
     """Pipeline and ledger of a session, for commands that need no more."""
     with open_session(settings) as session:
         yield session.pipeline, session.ledger
+
+
+def _fill_standard_streams() -> None:
+    """Keep files from taking the numbers of streams that are closed: libraries write to those."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _note_if_read(line: str) -> None:
+    """A line about what happens. Work does not stop because nobody reads it any more."""
+    with contextlib.suppress(OSError):
+        note(line)
 
 
 def tell(outcome: Outcome) -> None:
@@ -75,7 +98,7 @@ def next_command(run_id: str, found: Status) -> str:
 
 def tell_interrupted(run_ids: Sequence[str]) -> int:
     """Say how to go on after Ctrl-C; gives the exit code."""
-    names = " ".join(run_ids)
+    names = " ".join(run_ids) if len(run_ids) <= _MOST_NAMED else ""
     note("interrupted: jobs at the service go on")
     note(f"  go on:  orchestrator poll --watch {names}".rstrip())
     note(f"  cancel: orchestrator cancel {names if len(run_ids) == 1 else 'RUN'}")

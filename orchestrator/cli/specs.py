@@ -45,14 +45,16 @@ def command(context: click.Context, as_json: bool) -> int:
     return 0
 
 
-@command.command()
+@command.command(short_help="Copy a spec and its rows into a folder of yours.")
 @click.argument("name")
 @click.argument("destination", type=click.Path(path_type=Path), default=Path(), metavar="[DEST]")
 @click.option("--force", is_flag=True, help="Replace files that are there already.")
 def copy(name: str, destination: Path, force: bool) -> int:
     """Copy the spec NAME and its sample of rows into DEST, ready to be changed and run.
 
-    DEST is a folder, by default the present one, or a file name that ends in `.yaml`. The JSON
+        orchestrator specs copy router/llama-3.1-8b jobs/mine.yaml
+
+    DEST is a folder, by default the current one, or a file name that ends in `.yaml`. The JSON
     Schema goes with it, so that editors complete and check the copy. Prints the copy's path.
     """
     copied = copy_spec(find_shipped(name), destination, overwrite=force)

@@ -62,6 +62,10 @@ def check_row(row: Row, name: str, row_schema: str, answer_schema: str | None) -
         yield _refusal(answer_schema, answer, place, what="answer")
 
 
+#: How a row of a format looks, where that says more than its schema.
+_LOOKS = {"prompt-completion": 'A row is {"prompt": "...", "completion": "..."}. '}
+
+
 @functools.cache
 def _fast(name: str) -> Callable[[Any], bool]:
     import jsonschema_rs
@@ -108,5 +112,5 @@ def _refusal(name: str, value: Any, place: Place, *, what: str) -> Finding:
             where=place,
             hint="This is a bug of this program: please report it with the row.",
         )
-    hint = f"See `{name}` in the schemas folder."
+    hint = f"{_LOOKS.get(name, '')}See: orchestrator schema {name}"
     return Finding("form", Level.ERROR, f"{what}-schema", place, f"{what}: {reason}", hint)

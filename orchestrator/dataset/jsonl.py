@@ -14,6 +14,15 @@ from orchestrator.dataset.report import Finding, Level
 from orchestrator.errors import InputError, Place
 
 _BOM = b"\xef\xbb\xbf"
+#: Files of other kinds, by how they begin, and what each of them is.
+_BEGINNINGS = {
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"\x1f\x8b": "compressed",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"PAR1": "a Parquet file",
+}
+_SUFFIXES = {".csv": "CSV", ".tsv": "CSV", ".yaml": "YAML", ".yml": "YAML", ".txt": "plain text"}
 _KINDS = {list: "a list", str: "a string", bool: "true or false", type(None): "null"}
 
 
@@ -37,6 +46,8 @@ def read_jsonl(
     try:
         with file.open("rb") as lines:
             for number, raw in enumerate(lines, start=1):
+                if not seen and raw.strip():
+                    _refuse_other_kinds(raw, file, name)
                 if on_line is not None:
                     on_line(raw)
                 found = _line(raw, number, name)
@@ -53,6 +64,21 @@ def read_jsonl(
         raise InputError(f"cannot read {name}: {error.strerror}", hint=hint) from error
     if not seen:
         raise InputError(f"{name} holds no rows", hint="Write one JSON object on each line.")
+
+
+def _refuse_other_kinds(first: bytes, file: Path, name: str) -> None:
+    """Raise if the first line shows that this is no JSONL: one error instead of one a line."""
+    text = first.strip()
+    kind = next((_BEGINNINGS[start] for start in _BEGINNINGS if first.startswith(start)), None)
+    if kind is None and not text.removeprefix(_BOM).startswith((b"{", b"[")):
+        kind = _SUFFIXES.get(file.suffix.lower())
+    hint = "Convert it to JSONL, in UTF-8: one JSON object on each line."
+    # A brace alone begins a spread object, unless it is all that is left of a cut row.
+    if text == b"[" or text.startswith(b"[{") or (text == b"{" and first.endswith(b"\n")):
+        kind = "JSON of another form"
+        hint = "Write one object on each line. For a list: jq -c '.[]' FILE > rows.jsonl"
+    if kind is not None:
+        raise InputError(f"{name} is {kind}, not JSONL", hint=hint)
 
 
 def _line(raw: bytes, number: int, name: str) -> Row | Finding | None:

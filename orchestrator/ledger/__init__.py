@@ -3,6 +3,7 @@
 from orchestrator.ledger.facts import (
     Artifact,
     AttemptFacts,
+    DamagedRun,
     Event,
     Facts,
     Metric,
@@ -16,6 +17,7 @@ from orchestrator.ledger.store import Ledger
 __all__ = [
     "Artifact",
     "AttemptFacts",
+    "DamagedRun",
     "Event",
     "Facts",
     "Lease",

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from orchestrator.errors import RefusalKind
-from orchestrator.ledger.facts import AttemptFacts, Refusal, RunFacts, Target
+from orchestrator.ledger.facts import (
+    Artifact,
+    AttemptFacts,
+    DamagedRun,
+    Event,
+    Refusal,
+    RunFacts,
+    Target,
+)
 from orchestrator.plan import Plan
 from orchestrator.services.base import AttemptKind, AttemptState, Handle, Snapshot
+
+
+@contextmanager
+def readable(run_id: str) -> Iterator[None]:
+    """Turn what reading a row raises that nothing here could have written into `DamagedRun`."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        first = str(error).partition("\n")[0]
+        raise DamagedRun(
+            f"the ledger's record of run {run_id} is damaged ({type(error).__name__}: {first})",
+            hint="Put back a copy of the ledger. Nothing is done for this run until then; the "
+            "others go on.",
+        ) from error
 
 
 def run_from_row(row: sa.Row[Any]) -> RunFacts:
@@ -41,6 +65,18 @@ def attempt_from_row(row: sa.Row[Any]) -> AttemptFacts:
         not_launched_by=row.not_launched_by,
         snapshot=_snapshot(row.snapshot) if row.snapshot else None,
     )
+
+
+def event_from_row(row: sa.Row[Any]) -> Event:
+    """A row of `events` as facts."""
+    if not isinstance(row.data, dict):
+        raise TypeError(f"the data of event {row.id} is no object")
+    return Event(row.kind, row.at, row.data, row.attempt_id)
+
+
+def artifact_from_row(row: sa.Row[Any]) -> Artifact:
+    """A row of `artifacts` as facts."""
+    return Artifact(row.kind, row.name, row.uri, row.size_bytes, row.sha256)
 
 
 def refusal_to_json(refusal: Refusal) -> dict[str, Any]:

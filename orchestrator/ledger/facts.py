@@ -7,9 +7,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.errors import RefusalKind
+from orchestrator.errors import LedgerError, RefusalKind
 from orchestrator.plan import Plan
 from orchestrator.services.base import AttemptKind, Handle, Snapshot
+
+
+class DamagedRun(LedgerError):
+    """What the ledger holds of one run cannot be understood; the other runs are not concerned."""
 
 
 @dataclass(frozen=True)

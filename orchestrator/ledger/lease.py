@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from orchestrator.clock import Clock
 from orchestrator.errors import LedgerError
 from orchestrator.ledger.codec import refusal_to_json, snapshot_to_json
+from orchestrator.ledger.database import Database
 from orchestrator.ledger.facts import Artifact, Metric, Refusal
 from orchestrator.ledger.tables import artifacts, attempts, events, metrics, runs
 from orchestrator.services.base import AttemptKind, Handle, Snapshot
@@ -30,7 +31,7 @@ class Lease:
 
     def __init__(
         self,
-        engine: sa.Engine,
+        database: Database,
         clock: Clock,
         *,
         run_id: str,
@@ -40,7 +41,7 @@ class Lease:
     ) -> None:
         self.run_id = run_id
         self.finished = False
-        self._engine = engine
+        self._database = database
         self._clock = clock
         self._owner = owner
         self._version = version
@@ -52,7 +53,7 @@ class Lease:
         if self._clock.elapsed_s() + seconds >= self._renewed_s + self._duration_s:
             return False
         query = sa.select(runs.c.lease_owner, runs.c.version).where(runs.c.id == self.run_id)
-        with self._engine.connect() as connection:
+        with self._database.reading() as connection:
             row = connection.execute(query).one()
         return bool(row.lease_owner == self._owner and row.version == self._version)
 
@@ -61,7 +62,7 @@ class Lease:
         """A transaction that happens only if the lease is still ours, and that renews it."""
         started_s = self._clock.elapsed_s()
         expires_at = self._clock.now() + timedelta(seconds=self._duration_s)
-        with self._engine.begin() as connection:
+        with self._database.writing() as connection:
             # The guard comes first: a pass that was overtaken must not even try to write.
             changed = connection.execute(
                 sa.update(runs)
@@ -93,7 +94,7 @@ class Lease:
 
     def release(self, *, finished: bool) -> None:
         """Let other passes have the run; `finished` keeps it out of later polls."""
-        with self._engine.begin() as connection:
+        with self._database.writing() as connection:
             connection.execute(
                 sa.update(runs)
                 .where(runs.c.id == self.run_id, runs.c.lease_owner == self._owner)
@@ -240,9 +241,9 @@ def new_owner() -> str:
 
 def is_dead(owner: str) -> bool:
     """Whether the pass certainly is over: it ran on this machine and its process is gone."""
-    machine, pid, started, _ = owner.split("/")
+    machine, pid, started, *_ = [*owner.split("/"), "", ""]
     # On Windows `os.kill` would end the process instead of asking for it.
-    if machine != _machine() or os.name == "nt":
+    if machine != _machine() or not pid.isdigit() or os.name == "nt":
         return False
     try:
         os.kill(int(pid), 0)

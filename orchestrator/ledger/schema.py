@@ -7,14 +7,15 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from orchestrator.errors import LedgerError
+from orchestrator.ledger.database import Database
 
 #: The newest migration. A test compares it with the folder of migrations.
 HEAD = "0001"
 
 
-def current_revision(engine: sa.Engine) -> str | None:
+def current_revision(database: Database) -> str | None:
     """The migration at which the database stands; None for an empty one."""
-    with engine.connect() as connection:
+    with database.reading() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
         return connection.execute(
@@ -22,9 +23,9 @@ def current_revision(engine: sa.Engine) -> str | None:
         ).scalar()
 
 
-def migrate(engine: sa.Engine) -> None:
+def migrate(database: Database) -> None:
     """Create or upgrade the tables; does nothing when they are up to date."""
-    revision = current_revision(engine)
+    revision = current_revision(database)
     if revision == HEAD:
         return
     known = {path.name[:4] for path in _versions().glob("[0-9]*.py")}
@@ -38,7 +39,7 @@ def migrate(engine: sa.Engine) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(_versions().parent).replace("%", "%%"))
-    with engine.begin() as connection:
+    with database.writing() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

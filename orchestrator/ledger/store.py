@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.errors import InputError, LedgerError
-from orchestrator.ledger.codec import attempt_from_row, run_from_row
-from orchestrator.ledger.facts import Artifact, Event, Facts, Metric, RunFacts, Target
+from orchestrator.ledger.codec import (
+    artifact_from_row,
+    attempt_from_row,
+    event_from_row,
+    readable,
+    run_from_row,
+)
+from orchestrator.ledger.database import Database
+from orchestrator.ledger.facts import Facts, Metric, RunFacts, Target
 from orchestrator.ledger.lease import Lease, is_dead, new_owner
 from orchestrator.ledger.schema import migrate
 from orchestrator.ledger.tables import artifacts, attempts, events, metrics, runs
@@ -23,6 +28,8 @@ from orchestrator.plan import Plan
 
 #: Long enough for the slowest single write between two renewals, short enough to wait for.
 LEASE_S = 300.0
+#: How many runs a hint names.
+_MOST_NAMED = 5
 
 
 class Ledger:
@@ -30,16 +37,12 @@ class Ledger:
 
     def __init__(self, url: str, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
-        self._engine = _engine(url)
-        self._reads = self._engine.execution_options(reads_only=True)
-        try:
-            migrate(self._engine)
-        except sa.exc.SQLAlchemyError as error:
-            raise _unusable(url, error) from error
+        self._database = Database(url)
+        migrate(self._database)
 
     def close(self) -> None:
         """Give the connections back."""
-        self._engine.dispose()
+        self._database.close()
 
     def find_run(self, plan_digest: str) -> RunFacts | None:
         """The newest run of a plan."""
@@ -49,9 +52,9 @@ class Ledger:
             .order_by(runs.c.ordinal.desc())
             .limit(1)
         )
-        with self._reads.connect() as connection:
+        with self._database.reading() as connection, readable(f"of plan {plan_digest}"):
             row = connection.execute(query).first()
-        return run_from_row(row) if row else None
+            return run_from_row(row) if row else None
 
     def add_run(self, plan: Plan, target: Target, data_folder: Path, *, again: bool) -> RunFacts:
         """Add a run of the plan, or give the existing one unless `again`.
@@ -66,7 +69,7 @@ class Ledger:
             now = self._clock.now()
             run_id = f"{now:%Y%m%d}-{plan.digest[:8]}-{uuid.uuid4().hex[:6]}"
             try:
-                with self._engine.begin() as connection:
+                with self._database.writing() as connection:
                     connection.execute(
                         sa.insert(runs).values(
                             id=run_id,
@@ -80,15 +83,20 @@ class Ledger:
                             version=0,
                         )
                     )
-            except sa.exc.IntegrityError:
-                continue  # another process added this ordinal first
+            except LedgerError as error:
+                if isinstance(error.__cause__, sa.exc.IntegrityError):
+                    continue  # another process added this ordinal first
+                raise
             return self.facts(run_id).run
         raise LedgerError("many processes add runs of this plan at once", hint="Try again.")
 
     def resolve_id(self, prefix: str) -> str:
         """The run that `prefix` names: its id, the beginning or the end of it, or its spec name."""
+        if not prefix:
+            # Of a script whose variable is not set; it would name the only run there is.
+            raise InputError("the name of a run is empty", hint="See: orchestrator runs")
         query = sa.select(runs.c.id, runs.c.name).order_by(runs.c.created_at)
-        with self._reads.connect() as connection:
+        with self._database.reading() as connection:
             found = connection.execute(query).tuples().all()
         every = [run_id for run_id, _ in found]
         ids: list[str] = [run_id for run_id in every if run_id == prefix]
@@ -96,10 +104,14 @@ class Ledger:
         ids = ids or [run_id for run_id in every if run_id.endswith(f"-{prefix}")]
         ids = ids or [run_id for run_id, name in found if name == prefix][-1:]
         if not ids:
-            hint = f"Runs: {', '.join(every[-5:])}" if every else "There are none."
+            hint = f"Runs: {', '.join(every[-_MOST_NAMED:])}" if every else "There are none."
             raise InputError(f"there is no run {prefix}", hint=hint)
         if len(ids) > 1:
-            raise InputError(f"{prefix} names {len(ids)} runs", hint=f"One of: {', '.join(ids)}")
+            more = " and others" if len(ids) > _MOST_NAMED else ""
+            raise InputError(
+                f"{prefix} names {len(ids)} runs",
+                hint=f"One of: {', '.join(ids[-_MOST_NAMED:])}{more}",
+            )
         return ids[0]
 
     def run_ids(self, *, unfinished_only: bool = False) -> list[str]:
@@ -107,30 +119,27 @@ class Ledger:
         query = sa.select(runs.c.id).order_by(runs.c.created_at, runs.c.id)
         if unfinished_only:
             query = query.where(runs.c.finished_at.is_(None))
-        with self._reads.connect() as connection:
+        with self._database.reading() as connection:
             return list(connection.execute(query).scalars())
 
     def facts(self, run_id: str) -> Facts:
-        """Everything that is known of a run."""
-        with self._reads.connect() as connection:
-            run = connection.execute(sa.select(runs).where(runs.c.id == run_id)).one()
+        """Everything that is known of a run; raises `DamagedRun` if that cannot be understood."""
+        with self._database.reading() as connection, readable(run_id):
+            run = connection.execute(sa.select(runs).where(runs.c.id == run_id)).first()
+            if run is None:
+                raise LedgerError(f"the ledger has no run {run_id} any more")
             of_run = {
                 table.name: connection.execute(
                     sa.select(table).where(table.c.run_id == run_id).order_by(table.c[order])
                 ).all()
                 for table, order in ((attempts, "ordinal"), (events, "id"), (artifacts, "id"))
             }
-        return Facts(
-            run=run_from_row(run),
-            attempts=tuple(attempt_from_row(row) for row in of_run["attempts"]),
-            events=tuple(
-                Event(row.kind, row.at, row.data, row.attempt_id) for row in of_run["events"]
-            ),
-            artifacts=tuple(
-                Artifact(row.kind, row.name, row.uri, row.size_bytes, row.sha256)
-                for row in of_run["artifacts"]
-            ),
-        )
+            return Facts(
+                run=run_from_row(run),
+                attempts=tuple(attempt_from_row(row) for row in of_run["attempts"]),
+                events=tuple(event_from_row(row) for row in of_run["events"]),
+                artifacts=tuple(artifact_from_row(row) for row in of_run["artifacts"]),
+            )
 
     def metrics(self, run_id: str) -> list[Metric]:
         """The time series of a run, by name and step."""
@@ -139,9 +148,9 @@ class Ledger:
             .where(metrics.c.run_id == run_id)
             .order_by(metrics.c.name, metrics.c.step)
         )
-        with self._reads.connect() as connection:
+        with self._database.reading() as connection, readable(run_id):
             rows = connection.execute(query).all()
-        return [Metric(row.name, row.step, row.value, row.epoch) for row in rows]
+            return [Metric(row.name, row.step, row.value, row.epoch) for row in rows]
 
     @contextmanager
     def lease(self, run_id: str, *, duration_s: float = LEASE_S) -> Iterator[Lease | None]:
@@ -160,8 +169,10 @@ class Ledger:
         now = self._clock.now()
         owner = new_owner()
         query = sa.select(runs.c.version, runs.c.lease_owner, runs.c.lease_expires_at)
-        with self._engine.begin() as connection:
-            row = connection.execute(query.where(runs.c.id == run_id)).one()
+        with self._database.writing() as connection, readable(run_id):
+            row = connection.execute(query.where(runs.c.id == run_id)).first()
+            if row is None:
+                raise LedgerError(f"the ledger has no run {run_id} any more")
             taken = row.lease_owner is not None and row.lease_expires_at > now
             if taken and not is_dead(row.lease_owner):
                 return None
@@ -177,68 +188,10 @@ class Ledger:
         if changed.rowcount != 1:
             return None
         return Lease(
-            self._engine,
+            self._database,
             self._clock,
             run_id=run_id,
             owner=owner,
             version=row.version + 1,
             duration_s=duration_s,
         )
-
-
-def _engine(url: str) -> sa.Engine:
-    try:
-        parsed = sa.engine.make_url(url)
-        engine = sa.create_engine(parsed, pool_pre_ping=not url.startswith("sqlite"))
-    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
-        raise InputError(
-            f"ORCHESTRATOR_LEDGER is not a database this program can use: {error}",
-            hint="Write sqlite:////absolute/path/ledger.db, or leave it unset.",
-        ) from error
-    if parsed.get_backend_name() == "sqlite":
-        _prepare_sqlite(engine, parsed.database)
-    return engine
-
-
-def _prepare_sqlite(engine: sa.Engine, database: str | None) -> None:
-    if database and database != ":memory:":
-        folder = Path(database).parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot create the folder of the ledger, {folder}: {error.strerror}",
-                hint="Set ORCHESTRATOR_HOME to a folder that you may write.",
-            ) from error
-        if not os.access(folder, os.W_OK):
-            raise InputError(
-                f"the folder of the ledger, {folder}, is not writable",
-                hint="Set ORCHESTRATOR_HOME to a folder that you may write.",
-            )
-
-    @sa.event.listens_for(engine, "connect")
-    def _pragmas(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver must not begin transactions of its own
-        # WAL lets readers read during a write; FULL makes a committed intent survive power loss.
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "busy_timeout=30000",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @sa.event.listens_for(engine, "begin")
-    def _immediate(connection: sa.Connection) -> None:
-        # A transaction that reads and then writes must hold the write lock from its start, or
-        # two passes could both read an unleased run.
-        reads = connection.get_execution_options().get("reads_only", False)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-def _unusable(url: str, error: sa.exc.SQLAlchemyError) -> LedgerError:
-    cause = getattr(error, "orig", None) or error
-    shown = sa.engine.make_url(url).render_as_string(hide_password=True)
-    return LedgerError(
-        f"cannot use the ledger {shown}: {cause}", hint="Check the file and its rights."
-    )

@@ -52,6 +52,12 @@ def load_config(file: Path) -> SandboxConfig:
 
 def _problem(document: Document, detail: ErrorDetails) -> InputError:
     path: Path_ = tuple(detail["loc"])
+    if not path:
+        return InputError(
+            "the file must be a block of `key: value` lines",
+            where=document.place(path),
+            hint=f"Known keys: {', '.join(SandboxConfig.model_fields)}.",
+        )
     if detail["type"] != "extra_forbidden":
         return describe(document, detail, SandboxConfig)
     known = _known_keys(SandboxConfig, path[:-1])

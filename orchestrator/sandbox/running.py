@@ -89,16 +89,15 @@ class Sandbox(Served):
     ) -> None:
         # Absolute: the program under test may change its folder.
         folder = self.folder = folder.absolute()
-        folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as undo:
-            lock = FolderLock(folder)
+            lock = FolderLock(_made(folder))
             undo.callback(lock.release)
             self.options = load_options(folder) if options is None else options
             # Described first: a folder that a later error leaves behind can still be served.
             self.options.save(folder)
             self.tokens = Tokens.kept(folder / "tokens.json")
             self._token = self.tokens.sandbox if need_token else None
-            self.clock = SandboxClock(clock)
+            self.clock = SandboxClock(clock, folder / "clock.json")
             self.faults = FaultBook(
                 self.options.config.faults, log=folder / "faults.jsonl", clock=self.clock
             )
@@ -149,7 +148,7 @@ class Sandbox(Served):
 
     def environment(self) -> dict[str, str]:
         """The same as environment variables, for this and for other programs."""
-        variables = {
+        return {
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "ORCHESTRATOR_BUCKET": f"gs://{BUCKET}",
             "ORCHESTRATOR_VERTEX_ENDPOINT": self.vertex.url,
@@ -163,11 +162,10 @@ class Sandbox(Served):
             "GOOGLE_BEARER_TOKEN": self.tokens.sandbox,
             # gcsfs would ask Google itself, over gRPC, what kind of bucket it has before it.
             "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+            # A ledger of its own, where a kept rehearsal has it too: in that of real runs, a plan
+            # that was tried here would count as submitted.
+            "ORCHESTRATOR_HOME": str(self.folder / "home"),
         }
-        # A kept rehearsal has its ledger beside the servers' state.
-        if (self.folder / "home").is_dir():
-            variables["ORCHESTRATOR_HOME"] = str(self.folder / "home")
-        return variables
 
     def start(self) -> None:
         """Serve all faces, and say so in the folder (`serving.json`)."""
@@ -245,6 +243,18 @@ class Sandbox(Served):
                 "control": self._control.url,
             },
         }
+
+
+def _made(folder: Path) -> Path:
+    """The folder, made if need be: private repositories and keys of uploads will be in it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be made: {error.strerror}",
+            hint="Name one that you may write: --dir.",
+        ) from error
+    return folder
 
 
 def _without_token(url: str) -> str:

@@ -21,9 +21,10 @@ _QUOTA = (
     "wait for it to end, or ask for more quota."
 )
 
-#: gRPC reports these with RESOURCE_EXHAUSTED although the *answer* was too large for this side,
-#: so the request may well have been carried out.
-_LOCAL_LIMITS = ("larger than max", "metadata size exceeds")
+#: gRPC itself reports these under codes of refusals: the *answer* was too large for this side, or
+#: the stream was reset on the way (HTTP/2 errors 11 and 12 count as RESOURCE_EXHAUSTED and
+#: PERMISSION_DENIED in its protocol). The request may well have been carried out.
+_OF_THE_TRANSPORT = ("larger than max", "metadata size exceeds", "RST_STREAM")
 
 
 @contextmanager
@@ -77,6 +78,10 @@ def _from_api(error: Any, doing: str) -> OrchestratorError:
     message = f"cannot {doing}: {text}"
     retry_after_s = _retry_after_s(error)
     match error:
+        case api.GoogleAPIError() if any(sign in text for sign in _OF_THE_TRANSPORT):
+            return Ambiguous(
+                f"no clear answer to the request to {doing}: {text}", retry_after_s=retry_after_s
+            )
         case api.NotFound():
             return NotFound(message)
         case api.BadRequest():
@@ -85,7 +90,7 @@ def _from_api(error: Any, doing: str) -> OrchestratorError:
             return Refused(message, kind=RefusalKind.CREDENTIALS, hint=SIGN_IN)
         case api.Forbidden():
             return Refused(message, kind=RefusalKind.PERMISSION, hint=_PERMISSION)
-        case api.TooManyRequests() if not any(limit in text for limit in _LOCAL_LIMITS):
+        case api.TooManyRequests():
             return Refused(
                 message, kind=RefusalKind.QUOTA, hint=_QUOTA, retry_after_s=retry_after_s
             )

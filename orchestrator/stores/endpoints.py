@@ -6,7 +6,7 @@ import re
 import socket
 from urllib.parse import urlsplit
 
-from orchestrator.errors import Ambiguous
+from orchestrator.errors import Ambiguous, InputError
 
 _USER_INFO = re.compile(r"(?<=://)[^/?#\s]*@")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -21,7 +21,7 @@ def without_user_info(text: str) -> str:
 def check_listening(endpoint: str | None) -> None:
     """Raise `Ambiguous` at once if the endpoint is a port of this machine and nobody listens.
 
-    The client of the service would try for two minutes.
+    The client of the service would try for two minutes. Raises `InputError` for an impossible port.
     """
     if endpoint is None:
         return
@@ -29,7 +29,13 @@ def check_listening(endpoint: str | None) -> None:
     # Other hosts may be reached through a proxy only, which the client knows and this does not.
     if address.hostname not in _LOOPBACK:
         return
-    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+    except ValueError:
+        raise InputError(
+            f"{without_user_info(endpoint)} has a port that does not exist",
+            hint="Ports go from 1 to 65535.",
+        ) from None
     try:
         socket.create_connection((address.hostname, port), timeout=_CONNECT_S).close()
     except OSError as error:

@@ -93,7 +93,7 @@ class HubStore:
         who = self._retried("ask who the token belongs to", lambda: self._api().whoami())
         name = who.get("name")
         if not isinstance(name, str) or not name:
-            raise Ambiguous(f"{self._endpoint} did not say who the token belongs to")
+            raise Ambiguous("the Hub did not say who the token belongs to")
         repo_id = repo if "/" in repo else f"{name}/{repo}"
         problem = write_problem(who, repo_id)
         if problem:

@@ -16,6 +16,7 @@ from orchestrator.errors import (
     RefusalKind,
     Refused,
 )
+from orchestrator.stores.endpoints import without_user_info
 
 if TYPE_CHECKING:
     import httpx2
@@ -69,7 +70,8 @@ def hub_error(error: Exception, doing: str, *, once: bool = False) -> Orchestrat
     import httpx2
     from huggingface_hub import errors
 
-    message = f"{doing}: {_one_line(error)}"
+    # Either may name the address that the settings gave, and that may hold a token.
+    message = without_user_info(f"{doing}: {_one_line(error)}")
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
         # The client wraps what went wrong with an upload.
         return hub_error(error.__cause__, doing, once=once)

@@ -19,15 +19,16 @@ from orchestrator.settings import Settings
 from orchestrator.state import Action
 from tests.manual_clock import ManualClock
 from tests.plans import ROUTER, router_plan
+from tests.sandbox.hub.openapi_judge import Judge
 
 
 class Bench:
     """One sandbox, one ledger; `clock` drives the client's time only."""
 
-    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+    def __init__(self, sandbox: Sandbox, folder: Path, clock: ManualClock | None = None) -> None:
         self.sandbox = sandbox
         self.folder = folder
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         self.settings: Settings = sandbox.settings(folder / "home")
         self.ledger = Ledger(self.settings.ledger_url, self.clock)
         self.told: list[str] = []
@@ -101,6 +102,7 @@ def running_bench(folder: Path) -> Iterator[Bench]:
     state = folder / "sandbox"
     state.mkdir()
     with Sandbox(state, SandboxOptions(stand_in="replay")) as sandbox:
+        sandbox.hub_app.add_middleware(Judge)
         bench = Bench(sandbox, folder)
         try:
             yield bench

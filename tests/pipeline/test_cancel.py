@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Iterator
@@ -268,3 +269,22 @@ def test_a_pass_that_works_on_the_run_is_not_disturbed(
         with pytest.raises(LedgerError, match="another pass works on run"):
             bench.pipeline().cancel(run)
     assert "cancel_requested" not in events(bench, run)
+
+
+def test_a_wish_waits_for_a_pass_that_is_about_to_end(
+    bench: Bench, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submit_running(bench)
+    sleep = bench.clock.sleep
+    with contextlib.ExitStack() as other_pass:
+        assert other_pass.enter_context(bench.ledger.lease(run)) is not None
+
+        def end_the_other_pass(seconds: float) -> None:
+            other_pass.close()
+            sleep(seconds)
+
+        monkeypatch.setattr(bench.clock, "sleep", end_the_other_pass)
+        bench.pipeline().cancel(run)
+    assert "waiting for its end" in "\n".join(bench.told)
+    assert events(bench, run).count("cancel_requested") == 1
+    assert poll_until_done(bench, run).status.state is RunState.CANCELLED

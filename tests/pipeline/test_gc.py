@@ -15,6 +15,7 @@ from orchestrator.connections import Connections
 from orchestrator.errors import Ambiguous, Conflict, LedgerError
 from orchestrator.garbage import Category, Garbage
 from orchestrator.ledger import Target
+from orchestrator.sandbox.running import Sandbox, SandboxOptions
 from orchestrator.state import Action, RunState
 from orchestrator.stores.base import ObjectStore
 from orchestrator.stores.gcs import GcsStore
@@ -319,8 +320,70 @@ def test_the_command_names_what_stays_and_exits_1(
     assert sorted(path.name for path in logs.glob("bug-*")) == ["bug-1.log"]
 
 
+def test_a_rehearsal_whose_sandbox_is_served_again_stays(late: Bench) -> None:
+    rehearsal = late.settings.home / "rehearsals" / "20250101T120000000000-router"
+    rehearsal.mkdir(parents=True)
+    (rehearsal / "rehearsal.json").write_text("{}")
+    with Sandbox(rehearsal, SandboxOptions(stand_in="replay")):
+        age(rehearsal)
+        assert survey(late)[1].items == ()
+    # So a sandbox leaves it that was killed.
+    (rehearsal / "serving.json").write_text(json.dumps({"pid": 2**22 + 1}))
+    age(rehearsal)
+    (item,) = survey(late)[1].items
+    assert item.category is Category.REHEARSALS
+
+
 @pytest.mark.parametrize("text", ["30", "x", "-1d", "1w", ""])
 def test_the_command_refuses_what_is_no_time_span(text: str, shell: Any) -> None:
     code, _, err = shell("--older-than", text)
     assert code == 2
     assert "write 30d, 12h, 45m or 0" in err
+
+
+def test_what_another_cleaning_up_has_removed_meanwhile_is_no_failure(late: Bench) -> None:
+    finished(late)
+    one, found = survey(late)
+    other = sweeper(late)
+    other.survey(older_than=timedelta(days=30), others=False)
+    for item in found.items:
+        one.remove(item)
+    for item in found.items:
+        other.remove(item)
+    assert names(late) == []
+
+
+def test_rows_that_a_submission_takes_up_again_are_left_to_it(late: Bench) -> None:
+    finished(late)
+    made, found = survey(late)
+    (data,) = by_category(found)[Category.DATA]
+    folder = late.settings.home / data.name
+    now = late.clock.now().timestamp()
+    os.utime(folder, (now, now))
+    with pytest.raises(LedgerError, match="used a moment ago"):
+        made.remove(data)
+    assert inside(folder) == ["test.jsonl", "train.jsonl", "validation.jsonl"]
+
+
+def test_a_submission_marks_the_rows_that_it_takes_up_again_as_used(late: Bench) -> None:
+    finished(late)
+    (folder,) = (late.settings.home / "data").iterdir()
+    age(folder)
+    late.pipeline().submit(router_plan(late.folder), again=True)
+    assert datetime.now(UTC).timestamp() - folder.stat().st_mtime < 3600
+
+
+def test_files_that_go_while_they_are_looked_at_are_left_out(
+    late: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(late)
+    lstat = os.lstat
+
+    def gone(path: Any, **options: Any) -> os.stat_result:
+        if str(path).endswith("train.jsonl"):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return lstat(path, **options)
+
+    monkeypatch.setattr(os, "lstat", gone)
+    _, found = survey(late)
+    assert Category.DATA in by_category(found)

@@ -20,12 +20,12 @@ from orchestrator.sandbox.config import SandboxConfig, StorageConduct
 from orchestrator.sandbox.edge.presence import Serving
 from orchestrator.sandbox.edge.remote import RemoteSandbox
 from orchestrator.sandbox.edge.rules import Effect, FaultPlan, RequestRule
-from orchestrator.sandbox.running import Ports, Sandbox, SandboxOptions, load_options
+from orchestrator.sandbox.running import BUCKET, Ports, Sandbox, SandboxOptions, load_options
 from orchestrator.sandbox.vertex.conduct import VertexConduct
 from orchestrator.settings import Settings
 from orchestrator.stores.gcs import GcsStore
 from tests.manual_clock import ManualClock
-from tests.storage_face import retry_at_once
+from tests.sandbox.storage.stage import retry_at_once
 
 REPLAY = SandboxOptions(stand_in="replay")
 
@@ -258,8 +258,9 @@ def test_the_program_may_change_its_folder(tmp_path: Path, monkeypatch: pytest.M
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_folder_with_a_ledger_leads_to_it(tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
+def test_a_sandbox_leads_to_a_ledger_of_its_own_and_not_to_that_of_real_runs(
+    tmp_path: Path,
+) -> None:
     with Sandbox(tmp_path, REPLAY) as sandbox:
         assert sandbox.environment()["ORCHESTRATOR_HOME"] == str(tmp_path / "home")
 
@@ -274,3 +275,81 @@ def test_a_sandbox_of_an_earlier_version_is_served(tmp_path: Path) -> None:
     (tmp_path / "sandbox.json").write_bytes(orjson.dumps(old | {"config": {"faults": 3}}))
     with pytest.raises(InputError, match="not the description of a sandbox"):
         load_options(tmp_path)
+
+
+def test_the_clock_goes_on_where_it_was_and_times_of_jobs_never_go_back(tmp_path: Path) -> None:
+    conduct = VertexConduct(queued_s=60, running_s=7200)
+    options = SandboxOptions(stand_in="replay", config=SandboxConfig(vertex=conduct))
+    base = ManualClock()
+    with Sandbox(tmp_path, options, clock=base) as first:
+        first.disk.insert(BUCKET, "train.jsonl", b'{"prompt": "a", "completion": "b"}\n')
+        create(first, "one")
+        first.clock.advance(3600)
+        before = first.clock.now()
+    base.advance(10)
+    with Sandbox(tmp_path, clock=base) as again:
+        assert (again.clock.now() - before).total_seconds() == 10
+        second = create(again, "two")
+        for _ in range(2):
+            again.clock.advance(7200)
+            again.vertex.wait_until_ended(again.vertex.jobs()[-1].name)
+        ended = again.vertex.wait_until_ended(second)
+        jobs = again.vertex.jobs()
+    assert [job.create_time for job in jobs] == sorted(
+        (one.create_time for one in jobs), reverse=True
+    )
+    for job in jobs:
+        assert job.create_time <= job.start_time <= job.end_time == job.update_time
+    # One at a time: the second began when the first was done.
+    assert jobs[1].end_time <= ended.start_time
+
+
+def test_two_faces_cannot_have_one_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for ports in (
+        Ports(storage=port, hub=port),
+        Ports(hub=port, control=port),
+        Ports(storage=port, vertex=port),
+        Ports(vertex=port, vertex_rest=port),
+    ):
+        with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1:{port}"):
+            Sandbox(tmp_path, REPLAY, ports=ports)
+
+
+def test_the_folder_is_for_its_owner_only(tmp_path: Path) -> None:
+    with Sandbox(tmp_path / "deep" / "made", REPLAY) as sandbox:
+        assert stat.S_IMODE(sandbox.folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file/sandbox cannot be made: Not a directory") as caught:
+        Sandbox(tmp_path / "file" / "sandbox", REPLAY)
+    assert "--dir" in caught.value.hint
+
+
+def test_the_record_of_a_job_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with Sandbox(tmp_path, REPLAY):
+        pass
+    for content in ("{", "{}", '{"sequence": 1, "differences": [], "tuning_job": {"state": "?"}}'):
+        (tmp_path / "vertex" / "jobs" / "broken.json").write_text(content)
+        with pytest.raises(InputError, match=r"broken\.json is not the record of a tuning job"):
+            Sandbox(tmp_path)
+
+
+def create(sandbox: Sandbox, name: str) -> str:
+    """A tuning job on the training file; gives its name."""
+    message: dict[str, Any] = {
+        "base_model": "meta/llama3_1@llama-3.1-8b-instruct",
+        "tuned_model_display_name": name,
+        "output_uri": f"gs://{BUCKET}/{name}",
+        "supervised_tuning_spec": {"training_dataset_uri": f"gs://{BUCKET}/train.jsonl"},
+    }
+    answer = requests.post(
+        f"{sandbox.vertex.rest_url}/v1beta1/projects/sandbox/locations/us-central1/tuningJobs",
+        json=message,
+        timeout=10,
+    )
+    answer.raise_for_status()
+    return str(answer.json()["name"])

@@ -366,10 +366,16 @@ def test_a_bare_rpc_error_is_ambiguous() -> None:
     [
         "CLIENT: Received message larger than max (5000000 vs. 4194304)",
         "received trailing metadata size exceeds hard limit (17000 vs. 16384)",
+        "Received RST_STREAM with error code 11",
     ],
 )
-def test_an_answer_too_large_for_this_side_is_not_taken_for_a_quota(text: str) -> None:
+def test_what_the_transport_itself_reports_is_not_taken_for_a_quota(text: str) -> None:
     assert verdict(to_error(api.ResourceExhausted(text), "create")) == AMBIGUOUS
+
+
+def test_a_stream_that_was_reset_is_not_taken_for_a_missing_permission() -> None:
+    reset = api.PermissionDenied("Received RST_STREAM with error code 12")
+    assert verdict(to_error(reset, "create")) == AMBIGUOUS
 
 
 def test_an_error_of_ours_or_a_bug_passes_unchanged() -> None:

@@ -11,6 +11,7 @@ from orchestrator.errors import Ambiguous, InputError
 from orchestrator.settings import Settings
 from orchestrator.stores.endpoints import check_listening, without_user_info
 from orchestrator.stores.gcs import GcsStore, remote_error
+from orchestrator.stores.hub_client import hub_error
 
 
 @pytest.fixture
@@ -65,6 +66,21 @@ def test_the_real_service_and_other_hosts_are_not_tried(
 )
 def test_what_stands_before_the_host_is_not_shown(text: str, shown: str) -> None:
     assert without_user_info(text) == shown
+
+
+def test_a_port_that_cannot_be_is_a_mistake_of_the_setting() -> None:
+    with pytest.raises(InputError, match="port") as caught:
+        check_listening("http://sandbox:s3cret@127.0.0.1:70000")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_errors_of_the_hub_do_not_show_a_token_in_its_address() -> None:
+    import httpx2
+
+    ours = hub_error(httpx2.ConnectError("refused"), "cannot ask at http://me:s3cret@127.0.0.1:9")
+    assert ours is not None
+    assert "127.0.0.1:9" in str(ours)
+    assert "s3cret" not in str(ours)
 
 
 def test_errors_of_the_store_do_not_show_the_token() -> None:

@@ -30,7 +30,7 @@ from orchestrator.errors import (
 )
 from orchestrator.stores.base import ObjectStore, StoredObject
 from orchestrator.stores.gcs import GcsStore, remote_error
-from tests.storage_face import (
+from tests.sandbox.storage.stage import (
     BUCKET,
     DROP_AFTER,
     ERROR_AFTER,

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.stores.base import StoredObject
 from orchestrator.stores.gcs import GcsStore
-from tests.storage_face import BUCKET, FaceServer, StorageFace, retry_at_once
+from tests.sandbox.storage.stage import BUCKET, FaceServer, StorageFace, retry_at_once
 
 URI = f"gs://{BUCKET}/folder/log"
 

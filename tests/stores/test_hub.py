@@ -30,6 +30,7 @@ from orchestrator.errors import (
 from orchestrator.sandbox.edge.serving import AppServer
 from orchestrator.sandbox.hub.app import Account, TokenScope, hub_app
 from orchestrator.stores.hub import HubStore
+from tests.sandbox.hub.openapi_judge import Judge
 
 ACCOUNTS = {
     "hf_alice": Account("alice", orgs={"lab": "write", "club": "read"}),
@@ -113,6 +114,7 @@ def served() -> Iterator[Stage]:
 def stage(served: Stage, tmp_path: Path) -> Stage:
     served.faults = []
     served.app = hub_app(tmp_path / "hub", ACCOUNTS)
+    served.app.add_middleware(Judge)
     return served
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import threading
@@ -153,8 +154,13 @@ class FaultBook:
         with self._lock:
             self._injected.append(done)
             if self._log is not None:
-                with self._log.open("ab") as out:
+                # Addresses of uploads and downloads are keys: for the owner only.
+                with open(self._log, "ab", opener=_private) as out:
                     out.write(orjson.dumps(asdict(done), option=orjson.OPT_APPEND_NEWLINE))
+
+
+def _private(file: str, flags: int) -> int:
+    return os.open(file, flags, 0o600)
 
 
 def _first_due(rules: list[_Counted[R]], matches: Callable[[R], bool]) -> R | None:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
+
+import orjson
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
+from orchestrator.errors import InputError
+from orchestrator.sandbox.edge.tokens import write_private
 
 
 class SandboxClock:
     """Implements `Clock`. Runs with `base`, and hours pass at once with `advance`.
 
-    Over a `base` that stands still, time moves only by `advance`. Safe for threads.
+    Over a `base` that stands still, time moves only by `advance`. How far it was moved is kept in
+    `file`, if given: what was stamped before a restart is not in the future after it. Safe for
+    threads.
     """
 
-    def __init__(self, base: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, base: Clock = SYSTEM_CLOCK, file: Path | None = None) -> None:
         self._base = base
-        self._ahead_s = 0.0
+        self._file = file
+        self._ahead_s = 0.0 if file is None else _kept_s(file)
         self._moved = threading.Condition()
         self._listeners: list[Callable[[], None]] = []
 
@@ -45,7 +53,10 @@ class SandboxClock:
         if not 0 <= seconds < float("inf"):
             raise ValueError(f"time cannot pass by {seconds} seconds")
         with self._moved:
-            self._ahead_s += seconds
+            ahead_s = self._ahead_s + seconds
+            if self._file is not None:
+                write_private(self._file, orjson.dumps({"ahead_s": ahead_s}))
+            self._ahead_s = ahead_s
             self._moved.notify_all()
             listeners = list(self._listeners)
         for listener in listeners:
@@ -55,3 +66,16 @@ class SandboxClock:
         """Call `listener` after each `advance`, in the thread that moved the clock."""
         with self._moved:
             self._listeners.append(listener)
+
+
+def _kept_s(file: Path) -> float:
+    """How far the clock was moved that kept it in `file`; nothing if there is no file."""
+    try:
+        return float(orjson.loads(file.read_bytes())["ahead_s"])
+    except FileNotFoundError:
+        return 0.0
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{file} does not say how far the clock of the sandbox was moved",
+            hint="Remove it: the clock starts again with the machine's time.",
+        ) from error

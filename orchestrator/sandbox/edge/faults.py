@@ -160,7 +160,9 @@ async def _answer(send: Send, face: Face, target: str, rule: RequestRule) -> Non
         # Whole seconds: the header knows no others.
         headers.append((b"retry-after", str(math.ceil(rule.retry_after_s)).encode()))
     if face == "hub":
-        headers.append((b"x-error-message", rule.message.encode("latin-1", "replace")))
+        # On one line: a break in a header would begin another one.
+        line = " ".join(rule.message.split())
+        headers.append((b"x-error-message", line.encode("latin-1", "replace")))
     await send({"type": "http.response.start", "status": rule.status, "headers": headers})
     await send({"type": _BODY, "body": body})
 

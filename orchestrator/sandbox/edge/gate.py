@@ -14,14 +14,19 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 #: The user name that goes with the token in an address; any other is as good.
 USER_NAME = "sandbox"
+#: Methods that change nothing.
+_READS = ("GET", "HEAD", "OPTIONS")
 _THIS_MACHINE = re.compile(r"(127\.0\.0\.1|localhost)(:[0-9]+)?", re.IGNORECASE)
+#: Where the JSON API takes uploads.
+_UPLOADS = "/upload/storage/v1/"
 
 
 class Gate:
     """ASGI middleware. The token comes as a bearer token, as an API key, or in the address.
 
     With `token` None everyone on this machine is let in. A request under another host name is
-    refused even so: a page in a browser could have sent it (DNS rebinding). The address of a
+    refused even so: a page in a browser could have sent it (DNS rebinding); so is a change that a
+    page of somebody else asks for (its form needs no token of ours to be sent). The address of a
     resumable upload (`upload_id`) is a key of its own, as at the real service.
     """
 
@@ -35,6 +40,8 @@ class Gate:
             refusal = None
             if not _THIS_MACHINE.fullmatch(request.headers.get("host", "localhost")):
                 refusal = PlainTextResponse("The sandbox serves this machine only.\n", 403)
+            elif _from_another_page(request):
+                refusal = PlainTextResponse("Pages of other sites may change nothing here.\n", 403)
             elif not (self._token is None or self._admits(request)):
                 refusal = PlainTextResponse(
                     "The token of the sandbox is missing or wrong: orchestrator sandbox env\n",
@@ -55,10 +62,17 @@ class Gate:
         return is_token(given, self._token or "")
 
 
+def _from_another_page(request: Request) -> bool:
+    """Whether a browser says that a page of another site sent this to change something."""
+    site = request.headers.get("sec-fetch-site", "")
+    return site == "cross-site" and request.method not in _READS
+
+
 def _has_session(request: Request) -> bool:
     """Whether a request is for an upload that was opened before; its address is the key."""
     # Not POST: that would open an upload, or be one, under a key that nobody checks.
-    if request.method not in ("PUT", "DELETE") or not request.scope["path"].startswith("/upload/"):
+    # Only the JSON API's own addresses: elsewhere the query would be a stranger's invention.
+    if request.method not in ("PUT", "DELETE") or not request.scope["path"].startswith(_UPLOADS):
         return False
     return bool(parse_qs(request.scope["query_string"]).get(b"upload_id"))
 

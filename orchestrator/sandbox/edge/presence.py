@@ -47,9 +47,15 @@ class FolderLock:
     """Held by the process that serves a folder; the system frees it when the process ends."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the lock. Raises `InputError`, which says who has it."""
+        """Take the lock. Raises `InputError`, which says who has it, or that none can be made."""
         self._folder = folder
-        self._file: IO[bytes] = (folder / _LOCK).open("ab")
+        try:
+            self._file: IO[bytes] = (folder / _LOCK).open("ab")
+        except OSError as error:
+            raise InputError(
+                f"{folder} cannot be written: {error.strerror}",
+                hint="A sandbox keeps its state there: name a folder that you may write, by --dir.",
+            ) from error
         if not _lock(self._file):
             self._file.close()
             raise InputError(

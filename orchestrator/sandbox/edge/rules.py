@@ -9,6 +9,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Face = Literal["storage", "hub", "vertex"]
+#: A hundred years: as good as never, and what Python's timers and dates can still take.
+LONGEST_S = 100 * 365 * 86400
+_Seconds = Annotated[float, Field(ge=0, le=LONGEST_S)]
 
 
 def _pattern(text: str) -> str:
@@ -86,8 +89,8 @@ class RequestRule(_Rule):
     #: The gRPC status by name, for Vertex; without it `status` is translated.
     code: Code | None = None
     message: str = "a fault was injected"
-    retry_after_s: Annotated[float, Field(ge=0)] | None = None
-    delay_s: Annotated[float, Field(ge=0)] = 1.0
+    retry_after_s: _Seconds | None = None
+    delay_s: _Seconds = 1.0
     keep_bytes: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")

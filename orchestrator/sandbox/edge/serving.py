@@ -64,6 +64,8 @@ class AppServer(Served):
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((LOOPBACK, port))
+            # Now, not in the thread: until somebody listens, two servers can have one port.
+            self._socket.listen()
         except OSError as error:
             self._socket.close()
             raise InputError(

@@ -20,6 +20,10 @@ class Tokens:
     hub_write: str
     hub_read: str
 
+    def __post_init__(self) -> None:
+        if not all(isinstance(token, str) and token for token in asdict(self).values()):
+            raise ValueError("an empty token would let everybody in")
+
     @classmethod
     def kept(cls, file: Path) -> Tokens:
         """The tokens in `file`, made now if there are none; only the owner can read it."""

@@ -64,7 +64,8 @@ class Call:
     def number(self, name: str, default: int, highest: int, *, least: int = 0) -> int:
         """A query parameter that counts something."""
         text = self.query.get(name, str(default))
-        if not text.isdecimal() or not least <= int(text) <= highest:
+        # Python refuses to read numbers of thousands of digits.
+        if not text.isdecimal() or len(text) > 18 or not least <= int(text) <= highest:
             raise HubError(400, f"{name} must be a number from {least} to {highest}")
         return int(text)
 
@@ -187,6 +188,11 @@ def endpoint(
             return await run_in_threadpool(handler, face, call) if moved is None else moved
         except HubError as error:
             return error_reply(error)
+        except FileNotFoundError:
+            # Another request deleted the repository while this one read it.
+            if "ns" not in call.params or face.repos.get(kind, call.repo_id):
+                raise
+            return error_reply(repo_missing(account))
 
     return serve
 

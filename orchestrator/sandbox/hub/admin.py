@@ -175,11 +175,17 @@ def checked_id(owner: str, name: str) -> str:
     return f"{owner}/{name}"
 
 
+def checked_kind(body: Mapping[str, Any]) -> str:
+    """The kind of repository that a request names; refused unless it is served."""
+    kind = body.get("type") or "model"
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise HubError(501, f"Repositories of type {kind!r} are not served")
+    return kind
+
+
 def _named(call: Call, own: str) -> tuple[str, str, dict[str, Any]]:
     body = call.json()
-    kind, name = body.get("type") or "model", body.get("name")
-    if kind not in KINDS:
-        raise HubError(501, f"Repositories of type {kind!r} are not served")
+    kind, name = checked_kind(body), body.get("name")
     if not isinstance(name, str):
         raise HubError(400, f"Invalid repo name: {name!r}")
     owner, _, plain = f"{body.get('organization') or own}/{name}".rpartition("/")

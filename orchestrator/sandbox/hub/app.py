@@ -12,7 +12,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -160,7 +160,7 @@ def hub_app(
             Middleware(EncodedPaths, requests=requests),
             Middleware(RateLimiter, counts=RequestCounts(limits, clock), accounts=face.accounts),
         ],
-        exception_handlers={404: _no_page, 405: _no_page},
+        exception_handlers={404: _no_page, 405: _no_page, ClientDisconnect: _hung_up},
     )
     app.router.redirect_slashes = False
     app.state.requests = requests
@@ -169,6 +169,11 @@ def hub_app(
 
 def _no_repo(_face: HubFace, call: Call) -> Response:
     raise repo_missing(call.account)
+
+
+def _hung_up(_request: Request, _error: Exception) -> Response:
+    """The answer that nobody hears, because the client left in the middle of its request."""
+    return Response(status_code=400)
 
 
 def _no_page(_request: Request, error: Exception) -> Response:

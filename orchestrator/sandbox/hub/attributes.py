@@ -29,8 +29,8 @@ def track(face: HubFace, repo: Repo, files: dict[str, Entry | bytes], paths: Ite
 
 
 def _pattern(path: str) -> str:
-    """A pattern that names just this path; white space would end it."""
+    """A pattern that names just this path; a space would end it."""
     escaped = re.sub(r"([\\*?\[\]])", r"\\\1", path)
-    escaped = re.sub(r"\s", "[[:space:]]", escaped)
+    escaped = escaped.replace(" ", "[[:space:]]")
     # These have a meaning of their own where a line starts.
     return re.sub(r"^([#!\"])", r"[\1]", escaped)

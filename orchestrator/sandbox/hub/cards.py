@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import math
 import re
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import yaml
@@ -39,7 +42,7 @@ _LANGUAGE_WORDS = frozenset({"code", "multilingual"})
 def card_data(content: str) -> dict[str, Any]:
     """The card's metadata as the API shows it; empty if there is none that can be read."""
     metadata, errors = _metadata(content)
-    return {} if errors or metadata is None else metadata
+    return {} if errors or metadata is None else dict(_plain(metadata))
 
 
 def check_card(content: str) -> tuple[list[str], list[str]]:
@@ -58,13 +61,38 @@ def _metadata(content: str) -> tuple[dict[str, Any] | None, list[str]]:
         return None, []
     try:
         value = yaml.safe_load(block.group(1))
-    except yaml.YAMLError as error:
+        _plain(value)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a day that no calendar has
         return None, [f"Invalid YAML: {' '.join(str(error).split())}"]
+    except RecursionError:
+        return None, ["Invalid YAML: it is nested too deeply, or holds itself"]
     if value is None:
         return None, []
     if not isinstance(value, dict):
         return None, ["The metadata must be a mapping of names to values"]
     return value, []
+
+
+def _plain(value: Any) -> Any:
+    """YAML's values as the Hub's JSON has them, where what is not a number is null."""
+    if isinstance(value, dict):
+        return {_text(str(key)): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, set):
+        return {_text(str(key)): None for key in value}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, str):
+        return _text(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _text(value: str) -> str:
+    """Halves of characters, which YAML can name and UTF-8 cannot write, as question marks."""
+    return value.encode("utf-8", "replace").decode()
 
 
 def _mistakes(metadata: dict[str, Any]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,10 @@ from orchestrator.sandbox.hub.threads import discussion_url, new_discussion
 from orchestrator.sandbox.hub.wire import HubError, entry_missing, repo_missing, revision_missing
 
 _PATH_LENGTH = 1000
+#: What some file system takes for `.git`; git refuses all of it.
+_DOT_GIT = re.compile(r"(\.git|git~1)[ .]*([:\\].*)?\Z", re.IGNORECASE | re.DOTALL)
+#: Control characters, and what ends a line for some reader of text.
+_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 Files = dict[str, Entry | bytes]
 Lines = list[tuple[str, Mapping[str, Any]]]
 
@@ -153,7 +157,7 @@ def _read_lines(body: bytes) -> tuple[CommitHeader, Lines]:
             key, value = item["key"], item["value"]
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise HubError(400, "Each line must be JSON with a key and a value") from error
-        if not isinstance(value, dict) or key not in {"header", *_OPERATIONS}:
+        if not isinstance(value, dict) or key not in ["header", *_OPERATIONS]:
             raise HubError(400, f"Unknown line in a commit: {key!r}")
         lines.append((key, value))
     if not lines or lines[0][0] != "header" or any(key == "header" for key, _ in lines[1:]):
@@ -174,7 +178,7 @@ def checked_path(value: Mapping[str, Any]) -> str:
     if not isinstance(path, str) or not 0 < len(path) <= _PATH_LENGTH:
         raise HubError(400, f'"path" must be a string of 1 to {_PATH_LENGTH} characters')
     parts = path.rstrip("/").split("/")
-    if any(part in ("", ".", "..", ".git") for part in parts) or not path.isprintable():
+    if any(part in ("", ".", "..") or _DOT_GIT.match(part) for part in parts) or _LINE.search(path):
         raise HubError(400, f"Invalid path: {path!r}")
     return path
 
@@ -189,7 +193,7 @@ def _add_file(_face: HubFace, _repo: Repo, files: Files, value: Mapping[str, Any
             if value.get("encoding") == "base64"
             else text.encode()
         )
-    except (binascii.Error, UnicodeEncodeError) as error:
+    except ValueError as error:  # not base64, or not UTF-8
         raise HubError(400, f'The content of "{path}" is not what "encoding" says') from error
     if len(content) > REGULAR_LIMIT_BYTES:
         raise HubError(400, f'"{path}" is larger than 10 MiB: send it through LFS')
@@ -202,6 +206,8 @@ def _add_file(_face: HubFace, _repo: Repo, files: Files, value: Mapping[str, Any
 
 def _add_lfs_file(face: HubFace, repo: Repo, files: Files, value: Mapping[str, Any]) -> None:
     path, oid = checked_path(value), value.get("oid")
+    if path.endswith("/"):
+        raise HubError(400, f'"{path}" is the name of a folder')
     if not isinstance(oid, str) or len(oid) != 64 or not set(oid) <= set("0123456789abcdef"):
         raise HubError(400, f'"{path}" needs the SHA-256 of its content as "oid"')
     size_bytes = stored_size(face, repo, oid)

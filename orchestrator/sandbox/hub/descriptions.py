@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, datetime
 from typing import Any
 
+import orjson
 from starlette.responses import JSONResponse, Response
 
 from orchestrator.sandbox.hub.access import Call, HubFace
@@ -81,8 +82,7 @@ def _card(face: HubFace, repo: Repo, commit: Commit) -> dict[str, Any]:
     readme = commit.files.get("README.md")
     if readme is None:
         return {}
-    value = _plain(card_data(face.repos.content(repo, readme).read_text("utf-8", "replace")))
-    return dict(value)
+    return card_data(face.repos.content(repo, readme).read_text("utf-8", "replace"))
 
 
 def _tags(card: Mapping[str, Any], commit: Commit) -> list[str]:
@@ -100,15 +100,6 @@ def _tags(card: Mapping[str, Any], commit: Commit) -> list[str]:
 
 def _many(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
-
-
-def _plain(value: Any) -> Any:
-    """YAML's values as JSON has them."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
-    return value.isoformat() if isinstance(value, date | datetime) else value
 
 
 def _sibling(path: str, entry: Entry, blobs: bool) -> dict[str, Any]:
@@ -146,7 +137,8 @@ def _read_json(face: HubFace, repo: Repo, commit: Commit, path: str) -> dict[str
     if entry is None:
         return {}
     try:
-        value = json.loads(face.repos.content(repo, entry).read_bytes())
+        # orjson, as it refuses NaN and halves of characters, which no reply could hold.
+        value = orjson.loads(face.repos.content(repo, entry).read_bytes().removeprefix(BOM_UTF8))
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
@@ -156,9 +148,9 @@ def _safetensors(face: HubFace, repo: Repo, commit: Commit) -> dict[str, Any] | 
     """How many numbers of each type a model has; adapters are not counted, as at the Hub."""
     index = _read_json(face, repo, commit, "model.safetensors.index.json")
     weights = index.get("weight_map")
-    shards = set(weights.values()) if isinstance(weights, dict) else {"model.safetensors"}
+    shards = map(str, weights.values()) if isinstance(weights, dict) else ["model.safetensors"]
     counts: dict[str, int] = {}
-    for shard in sorted(map(str, shards)):
+    for shard in sorted(set(shards)):
         entry = commit.files.get(shard)
         if entry is None:
             return None

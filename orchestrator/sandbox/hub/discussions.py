@@ -120,13 +120,16 @@ def find_discussion(repos: Repositories, repo: Repo, num: int) -> Discussion | N
     if text is None:
         return None
     found = Discussion.model_validate_json(text)
+    if found.pull_request and num not in repo.pull_requests:
+        return None  # it was being deleted when the process ended: its commits went first
     # The branch and `merged` change in one step; this record follows.
     return found.model_copy(update={"status": "merged"}) if num in repo.merged else found
 
 
 def need_discussion(repos: Repositories, repo: Repo, text: str) -> Discussion:
     """A discussion by the number in an address; raises a 404."""
-    found = find_discussion(repos, repo, int(text)) if text.isascii() and text.isdigit() else None
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+    found = find_discussion(repos, repo, number)
     if found is None:
         raise HubError(404, "Discussion not found")
     return found

@@ -7,15 +7,24 @@ The other host is the other name of this machine, so that nothing but the two na
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from orchestrator.sandbox.hub.access import KINDS, Call, HubFace
 from orchestrator.sandbox.hub.git import Entry
 from orchestrator.sandbox.hub.repos import Commit, Repo
-from orchestrator.sandbox.hub.signing import check_signed, need_repo, signed_path, storage_path
+from orchestrator.sandbox.hub.signing import (
+    check_signed,
+    need_repo,
+    repo_gone,
+    signed_path,
+    storage_path,
+)
 from orchestrator.sandbox.hub.wire import HubError, entry_missing, error_reply
 
 CDN_PATH = "/cdn-lfs/{kind}/{ns}/{repo}/{oid}"
@@ -56,7 +65,7 @@ def resolve_cache(face: HubFace, call: Call) -> Response:
     if _unchanged(call, entry):
         return Response(status_code=304, headers=headers)
     headers["Content-Disposition"] = _disposition(call.params["path"])
-    return FileResponse(face.repos.content(repo, entry), headers=headers, media_type=_TEXT_TYPE)
+    return _contents(face, face.repos.content(repo, entry), headers, _TEXT_TYPE)
 
 
 def deliver(face: HubFace, request: Request) -> Response:
@@ -64,15 +73,16 @@ def deliver(face: HubFace, request: Request) -> Response:
     query = dict(request.query_params)
     try:
         check_signed(face, request.url.path, query)
-        repo = need_repo(face, request.path_params)
+        file = face.repos.lfs_path(need_repo(face, request.path_params), request.path_params["oid"])
+        headers = {
+            "ETag": f'"{request.path_params["oid"]}"',
+            "Content-Disposition": query["response-content-disposition"],
+        }
+        return _contents(face, file, headers, _LFS_TYPE)
     except HubError as error:
         return error_reply(error)
-    file = face.repos.lfs_path(repo, request.path_params["oid"])
-    headers = {
-        "ETag": f'"{request.path_params["oid"]}"',
-        "Content-Disposition": query["response-content-disposition"],
-    }
-    return FileResponse(file, headers=headers, media_type=_LFS_TYPE)
+    except FileNotFoundError:  # another repository may have its name by now
+        return error_reply(repo_gone())
 
 
 def delivery_url(face: HubFace, base_url: str, repo: Repo, oid: str, path: str = "") -> str:
@@ -91,7 +101,30 @@ def _lfs(face: HubFace, call: Call, repo: Repo, entry: Entry, headers: dict[str,
         return _redirect(302, url, headers)
     # Under any other name (a container's view of its host) there is no second name to send to.
     headers |= {"ETag": _etag(entry), "Content-Disposition": _disposition(path)}
-    return FileResponse(face.repos.content(repo, entry), headers=headers, media_type=_LFS_TYPE)
+    return _contents(face, face.repos.content(repo, entry), headers, _LFS_TYPE)
+
+
+class _Contents(FileResponse):
+    """Sends a file of its own and removes it, however the sending ends."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Ranges in another unit than bytes are to be ignored (RFC 9110, 14.2).
+        kept = [one for one in scope["headers"] if not _is_other_range(*one)]
+        try:
+            await super().__call__({**scope, "headers": kept}, receive, send)
+        finally:
+            Path(self.path).unlink(missing_ok=True)
+
+
+def _is_other_range(name: bytes, value: bytes) -> bool:
+    return name == b"range" and not value.lower().startswith(b"bytes=")
+
+
+def _contents(face: HubFace, file: Path, headers: dict[str, str], media_type: str) -> Response:
+    """The content of a file, which is sent to its end even if its repository is deleted."""
+    link = face.repos.draft()
+    os.link(file, link)
+    return _Contents(link, headers=headers, media_type=media_type)
 
 
 def _headers(commit: Commit, entry: Entry) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -102,8 +103,9 @@ def goes_to_lfs(path: str, size_bytes: int, sample: bytes, attributes: str) -> b
 def attributes_want_lfs(path: str, attributes: str) -> bool:
     """What `.gitattributes` says of a path; the last line that matches wins."""
     wanted = False
-    for line in attributes.splitlines():
-        pattern, *words = line.split() or ["#"]
+    for line in attributes.split("\n"):
+        # Other spaces, such as U+3000, belong to the name.
+        pattern, *words = re.findall(r"[^ \t\r\f\v]+", line) or ["#"]
         if pattern.startswith("#") or not matches(pattern, path):
             continue
         if "filter=lfs" in words:

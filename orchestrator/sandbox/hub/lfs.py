@@ -16,7 +16,13 @@ from orchestrator.sandbox.hub.downloads import delivery_url
 from orchestrator.sandbox.hub.lfs_parts import multipart_header, uses_parts
 from orchestrator.sandbox.hub.pulls import committable
 from orchestrator.sandbox.hub.repos import Repo
-from orchestrator.sandbox.hub.signing import check_signed, need_repo, signed_path, storage_path
+from orchestrator.sandbox.hub.signing import (
+    check_signed,
+    need_repo,
+    repo_gone,
+    signed_path,
+    storage_path,
+)
 from orchestrator.sandbox.hub.wire import HubError, error_reply
 
 STORAGE_PATH = "/lfs-storage/{kind}/{ns}/{repo}/{oid}"
@@ -91,6 +97,8 @@ async def receive(face: HubFace, request: Request) -> Response:
         draft.replace(face.repos.lfs_path(repo, oid))
     except HubError as error:
         return error_reply(error)
+    except FileNotFoundError:
+        return error_reply(repo_gone())
     finally:
         draft.unlink(missing_ok=True)
     return Response(headers={"ETag": f'"{oid}"'})

@@ -24,6 +24,7 @@ from orchestrator.sandbox.hub.signing import (
     ADDRESS_LIFE_S,
     check_signed,
     need_repo,
+    repo_gone,
     signed_path,
     storage_path,
 )
@@ -69,6 +70,8 @@ async def receive_part(face: HubFace, request: Request) -> Response:
         draft.replace(folder / params["number"])
     except HubError as error:
         return error_reply(error)
+    except FileNotFoundError:
+        return error_reply(repo_gone())
     finally:
         draft.unlink(missing_ok=True)
     return Response(headers={"ETag": f'"{etag}"'})
@@ -84,6 +87,8 @@ async def complete(face: HubFace, request: Request) -> Response:
         )
     except HubError as error:
         return error_reply(error)
+    except FileNotFoundError:
+        return error_reply(repo_gone())
     return JSONResponse({})
 
 

@@ -43,7 +43,11 @@ class _Listed:
 
 def all_of(face: HubFace, call: Call) -> Response:
     """GET `/api/models`: the visible repositories that match, by `filter`, `author`, `search`."""
-    found = list(_matching(face, call))
+    with face.repos.lock:  # or a repository is deleted while it is described
+        return _page(face, call, list(_matching(face, call)))
+
+
+def _page(face: HubFace, call: Call, found: list[_Listed]) -> Response:
     sort = call.query.get("sort", "")
     if sort and sort not in _SORTS:
         raise HubError(400, f'"sort" must be one of [{", ".join(_SORTS)}]')

@@ -6,8 +6,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from orchestrator.sandbox.hub.access import KINDS, Call, HubFace
-from orchestrator.sandbox.hub.admin import checked_id, chosen_visibility, repo_url
+from orchestrator.sandbox.hub.access import Call, HubFace
+from orchestrator.sandbox.hub.admin import checked_id, checked_kind, chosen_visibility, repo_url
 from orchestrator.sandbox.hub.repos import Repo
 from orchestrator.sandbox.hub.wire import Account, HubError, repo_missing
 
@@ -15,9 +15,7 @@ from orchestrator.sandbox.hub.wire import Account, HubError, repo_missing
 def move(face: HubFace, call: Call) -> Response:
     """POST `/api/repos/move`: rename or transfer; the old name leads to the new one (307)."""
     account, body = call.need_account(), call.json()
-    kind = body.get("type") or "model"
-    if kind not in KINDS:
-        raise HubError(501, f"Repositories of type {kind!r} are not served")
+    kind = checked_kind(body)
     source, target = _id(body, "fromRepo"), _id(body, "toRepo")
     with face.repos.lock:
         repo = face.repos.get(kind, source)

@@ -15,7 +15,7 @@ _NAMED = {
     "alpha": "a-zA-Z",
     "digit": "0-9",
     "lower": "a-z",
-    "space": r"\s",
+    "space": r" \t\n\r\f\v",
     "upper": "A-Z",
     "xdigit": "0-9A-Fa-f",
 }

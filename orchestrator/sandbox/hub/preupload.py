@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -61,7 +60,7 @@ def _announced(file: Any) -> tuple[str, int, bytes]:
     try:
         path, size = checked_path(file), file["size"]
         sample = base64.b64decode(file["sample"], validate=True)
-    except (KeyError, TypeError, AttributeError, binascii.Error) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise HubError(422, "Each file needs a path, a size and a base64 sample") from error
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise HubError(422, "size must be a number of bytes")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from orchestrator.sandbox.hub.git import Entry, pointer
 
 MAIN = "main"
-_PULL = re.compile(r"refs/pr/([1-9][0-9]*)")
+_PULL = re.compile(r"refs/pr/([1-9][0-9]{0,8})")
 
 
 class Repo(BaseModel):

@@ -268,4 +268,7 @@ class Repositories:
         draft.replace(target)
 
     def _folder_of(self, repo: Repo) -> Path:
-        return self._folders[repo.hex_id]
+        folder = self._folders.get(repo.hex_id)
+        if folder is None:
+            raise FileNotFoundError(f"{repo.kind} {repo.id} was deleted meanwhile")
+        return folder

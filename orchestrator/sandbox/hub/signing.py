@@ -44,8 +44,13 @@ def need_repo(face: HubFace, params: Mapping[str, str]) -> Repo:
     kind, repo_id = params["kind"], f"{params['ns']}/{params['repo']}"
     repo = face.repos.get(kind, repo_id) or face.repos.moved(kind, repo_id)
     if repo is None:
-        raise HubError(404, "The repository was deleted meanwhile")
+        raise repo_gone()
     return repo
+
+
+def repo_gone() -> HubError:
+    """The answer at an address whose repository is no longer there."""
+    return HubError(404, "The repository was deleted meanwhile")
 
 
 def _signature(face: HubFace, path: str, query: Mapping[str, str]) -> str:

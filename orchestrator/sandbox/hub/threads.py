@@ -63,7 +63,8 @@ def listing(face: HubFace, call: Call) -> Response:
 
 def details(face: HubFace, call: Call) -> Response:
     """GET `/discussions/{num}`: all its events, with `diff=1` what a pull request changes."""
-    repo = face.readable(call)
+    # The diff has the contents of files, so it is behind the gate as they are.
+    repo = face.openable(call) if call.flag("diff") else face.readable(call)
     discussion = need_discussion(face.repos, repo, call.params["num"])
     events = [
         (event.at, _with_history(event_json(event, call.base_url), discussion, call))
@@ -81,7 +82,7 @@ def details(face: HubFace, call: Call) -> Response:
 def create(face: HubFace, call: Call) -> Response:
     """POST `/discussions`: a discussion, or a draft of a pull request without any commit."""
     body = call.json()
-    title, description = _text(body, "title"), _text(body, "description")
+    title, description = _title(body), _text(body, "description", 0)
     with face.repos.lock:
         repo = face.contributable(call)
         pull = bool(body.get("pullRequest"))
@@ -168,7 +169,7 @@ def hide(face: HubFace, call: Call) -> Response:
 
 def rename(face: HubFace, call: Call) -> Response:
     """POST `/discussions/{num}/title`."""
-    title = _text(call.json(), "title")
+    title = _title(call.json())
 
     def change(discussion: Discussion) -> tuple[Discussion, TitleChange]:
         event = TitleChange(
@@ -264,11 +265,18 @@ def _with_history(event: dict[str, Any], discussion: Discussion, call: Call) -> 
     return event
 
 
-def _text(body: dict[str, Any], name: str) -> str:
+def _text(body: dict[str, Any], name: str, least: int = 1, most: int = 65_536) -> str:
+    """A text with as many characters as the Hub's public description allows."""
     text = body.get(name)
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or (least and not text.strip()):
         raise HubError(400, f'"{name}" is not allowed to be empty')
+    if not least <= len(text) <= most:
+        raise HubError(400, f'"{name}" must have {least} to {most} characters')
     return text
+
+
+def _title(body: dict[str, Any]) -> str:
+    return _text(body, "title", 3, 200)
 
 
 def _choice(call: Call, name: str, choices: tuple[str, ...]) -> str:

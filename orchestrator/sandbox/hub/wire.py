@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -119,8 +120,8 @@ def entry_missing(message: str = "Entry not found") -> HubError:
 
 def error_reply(error: HubError) -> JSONResponse:
     """The error as the Hub sends it: in the body, and in headers for HEAD requests."""
-    # Headers carry no line ends and no other alphabet; the body has the message as it is.
-    text = " ".join(error.message.split()).encode("ascii", "replace").decode()
+    # Headers carry no control characters and no other alphabet; the body has the message as it is.
+    text = re.sub(r"[^ -~]", "?", " ".join(error.message.split()))
     headers = {"X-Error-Message": text}
     if error.code:
         headers["X-Error-Code"] = error.code

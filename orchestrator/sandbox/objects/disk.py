@@ -126,7 +126,7 @@ class ObjectDisk(BucketStore):
         sums = Sums(source.size_bytes, source.crc32c, source.md5)
         with self._lock:
             present = self.need(source.bucket, source.name, source.generation)
-            with self._linked(present.path) as path:
+            with self.linked(present.path) as path:
                 return self._place(
                     path, sums, bucket, name, about, preconditions, source.component_count
                 )
@@ -312,8 +312,8 @@ class ObjectDisk(BucketStore):
         check_removable(self.bucket(version.bucket), version, self.clock.now())
 
     @contextlib.contextmanager
-    def _linked(self, source: Path) -> Iterator[Path]:
-        """A draft with the content of a file, which is shared where the file system can."""
+    def linked(self, source: Path) -> Iterator[Path]:
+        """A draft with a file's content: the same inode, where the file system can."""
         path = self._drafts / uuid.uuid4().hex
         try:
             try:

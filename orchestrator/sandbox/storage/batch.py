@@ -7,7 +7,7 @@ import http
 import secrets
 from dataclasses import dataclass
 from email.message import Message
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -85,8 +85,8 @@ class Batch:
         async def send(message: AsgiMessage) -> None:
             answered.append(message)
 
-        if self.api is None or call.path.startswith(_NOT_IN_A_BATCH):
-            raise invalid("Uploads and downloads cannot be part of a batch.")
+        if self.api is None:
+            raise RuntimeError("the batch has no API to call")
         await self.api(scope, receive, send)
         headers = [(n.decode(), v.decode("latin-1")) for n, v in answered[0]["headers"]]
         return answered[0]["status"], headers, b"".join(m.get("body", b"") for m in answered[1:])
@@ -103,7 +103,16 @@ def _calls(content_type: str, body: bytes) -> list[_Call]:
             f"The batch request has {len(parts)} calls; the maximum number of calls is "
             f"{MOST_CALLS}."
         )
-    return [_call(part) for part in parts if isinstance(part, Message)]
+    calls = [_call(part) for part in parts if isinstance(part, Message)]
+    # Before the first call has an effect.
+    if any(_is_transfer(call) for call in calls):
+        raise invalid("Uploads and downloads cannot be part of a batch.")
+    return calls
+
+
+def _is_transfer(call: _Call) -> bool:
+    is_media = call.method == "GET" and "media" in parse_qs(call.query).get("alt", ())
+    return is_media or call.path.startswith(_NOT_IN_A_BATCH)
 
 
 def _call(part: Message) -> _Call:
@@ -115,7 +124,10 @@ def _call(part: Message) -> _Call:
         raise invalid("Failed to parse batch request: a part is not an HTTP request.")
     inner = email.parser.BytesParser().parsebytes(rest)
     content = inner.get_payload(decode=True)
-    target = urlsplit(words[1])
+    try:
+        target = urlsplit(words[1])
+    except ValueError:
+        raise invalid(f"Failed to parse batch request: {words[1]!r} is no address.") from None
     return _Call(
         content_id=part["content-id"],
         method=words[0].upper(),

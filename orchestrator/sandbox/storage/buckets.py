@@ -21,6 +21,7 @@ from orchestrator.sandbox.storage.wire import (
     ApiError,
     bucket_preconditions_of,
     check_bucket_name,
+    header_text,
     integer,
     invalid,
     json_answer,
@@ -53,6 +54,25 @@ _SETTINGS = frozenset(
         "website",
     }
 )
+#: Those that are objects themselves.
+_GROUPS = frozenset(
+    {
+        "autoclass",
+        "billing",
+        "customPlacementConfig",
+        "hierarchicalNamespace",
+        "iamConfiguration",
+        "lifecycle",
+        "logging",
+        "retentionPolicy",
+        "softDeletePolicy",
+        "versioning",
+        "website",
+    }
+)
+_IAM_GROUPS = frozenset({"uniformBucketLevelAccess", "bucketPolicyOnly"})
+#: A hundred years, the limit of the service.
+_MOST_RETENTION_S = 3_155_760_000
 _FOR_GOOD = ("location", "customPlacementConfig")
 _LABEL_KEY = re.compile(r"[\w-]{1,63}")
 _LABEL_VALUE = re.compile(r"[\w-]{0,63}")
@@ -191,6 +211,7 @@ class Buckets:
         """New settings, checked, with what the service adds to them; `sent` came right now."""
         config = merged({}, _settings(new))
         storage_class_of(config.get("storageClass"))
+        header_text("location", config.get("location") or "")
         _check_labels(config.get("labels", {}))
         for field, parameter, kind in (
             ("acl", "predefinedAcl", "bucket"),
@@ -200,7 +221,7 @@ class Buckets:
                 config[field] = acl.predefined(query[parameter], kind)
             elif field in config:
                 config[field] = acl.acl_of(config[field], kind)
-            if parameter in query or field in sent:
+            if field in config and (parameter in query or field in sent):
                 acl.check_allowed(config, config[field], "a bucket")
         _check_access(config.get("iamConfiguration", {}))
         if "autoclass" in config:
@@ -208,7 +229,9 @@ class Buckets:
         policy = config.get("retentionPolicy")
         if policy is not None and policy != old.get("retentionPolicy"):
             period_s = policy.get("retentionPeriod")
-            if not re.fullmatch(r"[0-9]+", str(period_s)) or int(period_s) == 0:
+            if not re.fullmatch(r"[0-9]{1,10}", str(period_s)) or not (
+                0 < int(period_s) <= _MOST_RETENTION_S
+            ):
                 raise invalid(f"Invalid value for retentionPeriod: {period_s!r}")
             config["retentionPolicy"] = policy | {
                 "retentionPeriod": str(period_s),
@@ -241,7 +264,9 @@ def _settings(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_served(body: Mapping[str, Any]) -> None:
-    """Refuse what would have no effect here although a client relies on it."""
+    """Refuse what would have no effect here although a client relies on it, or means nothing."""
+    _check_groups(body, _GROUPS)
+    _check_groups(body.get("iamConfiguration") or {}, _IAM_GROUPS)
     if (body.get("hierarchicalNamespace") or {}).get("enabled"):
         raise not_served("hierarchical namespaces")
     if str((body.get("softDeletePolicy") or {}).get("retentionDurationSeconds") or 0) != "0":
@@ -250,6 +275,12 @@ def _check_served(body: Mapping[str, Any]) -> None:
         raise not_served("encryption keys of the customer")
     if body.get("ipFilter"):
         raise not_served("IP filters")
+
+
+def _check_groups(body: Mapping[str, Any], groups: frozenset[str]) -> None:
+    for name in groups.intersection(body):
+        if body[name] is not None and not isinstance(body[name], dict):
+            raise invalid(f"Invalid value for {name}: {body[name]!r}")
 
 
 def _check_access(configuration: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from orchestrator.sandbox.objects.disk import (
     DEFAULT_CONTENT_TYPE,
     Component,
     ObjectDisk,
+    ObjectMissing,
     StoredVersion,
 )
 from orchestrator.sandbox.objects.draft import hashed_name, write_json
@@ -87,7 +89,10 @@ class Copying:
         body = await json_body(request)
         bucket = self._disk.bucket(request.path_params["bucket"])
         parts = _components(body.get("sourceObjects"))
-        about = description_of(body.get("destination") or {}, request.query_params, bucket, "")
+        destination = body.get("destination") or {}
+        if not isinstance(destination, dict):
+            raise invalid("Invalid value for destination.")
+        about = description_of(destination, request.query_params, bucket, "")
         version = await run_in_threadpool(
             self._disk.compose,
             bucket.name,
@@ -97,9 +102,11 @@ class Copying:
             preconditions_of(request.query_params),
         )
         if body.get("deleteSourceObjects"):
+            # A source may be named twice, and need not be there any more.
             for part in parts:
                 if part.name != version.name:
-                    self._disk.delete(bucket.name, part.name, generation=part.generation)
+                    with contextlib.suppress(ObjectMissing):
+                        self._disk.delete(bucket.name, part.name, generation=part.generation)
         return self._answer(request, version)
 
     async def _rewrite(self, request: Request) -> Response:
@@ -140,9 +147,12 @@ class Copying:
 
     async def _move(self, request: Request) -> Response:
         source = self._source(request)
+        name = check_object_name(request.path_params["to_object"])
+        if name == source.name:
+            raise invalid("An object cannot be moved to its own name.")
         version = self._disk.move(
             source,
-            check_object_name(request.path_params["to_object"]),
+            name,
             preconditions_of(request.query_params),
         )
         return self._answer(request, version)
@@ -196,7 +206,10 @@ class Copying:
         return earlier
 
     def _forget_old(self) -> None:
-        for file in self._folder.glob("*.json"):
+        for file in self._folder.iterdir():
+            if file.suffix != ".json":  # left by a process that ended while it wrote
+                file.unlink()
+                continue
             continued = json.loads(file.read_text(encoding="utf-8"))["continued"]
             if datetime.fromisoformat(continued) < self._now() - _TOKEN_LIFE:
                 file.unlink()
@@ -224,6 +237,8 @@ def _component(source: object) -> Component:
     if not isinstance(source, dict):
         raise invalid("Invalid value for sourceObjects.")
     conditions = source.get("objectPreconditions") or {}
+    if not isinstance(conditions, dict):
+        raise invalid("Invalid value for objectPreconditions.")
     given = {
         "generation": source.get("generation"),
         "ifGenerationMatch": conditions.get("ifGenerationMatch"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from orchestrator.sandbox.objects.disk import (
@@ -16,6 +15,7 @@ from orchestrator.sandbox.objects.disk import (
 from orchestrator.sandbox.storage import acl
 from orchestrator.sandbox.storage.wire import (
     FREE_PROPERTIES,
+    check_instant,
     header_text,
     invalid,
     metadata_of,
@@ -41,9 +41,9 @@ def storage_class_of(value: object) -> str | None:
     """A storage class by name; None is none."""
     if value is None:
         return None
-    if value not in _STORAGE_CLASSES:
+    if not isinstance(value, str) or value not in _STORAGE_CLASSES:
         raise invalid(f"Invalid storage class: {value!r}")
-    return str(value)
+    return value
 
 
 def description_of(
@@ -107,7 +107,8 @@ def merged(old: Any, patch: Any) -> Any:
 
 def _change_properties(properties: dict[str, Any], body: Mapping[str, Any]) -> None:
     for name, what in _NOT_SERVED.items():
-        if body.get(name) and any((body[name] or {}).values() if name == "retention" else [True]):
+        value = body.get(name)
+        if any(value.values()) if isinstance(value, dict) else value:
             raise not_served(what)
     for name in (*FREE_PROPERTIES, *_HOLDS, "customTime", "contexts"):
         if name not in body:
@@ -139,10 +140,7 @@ def _check(name: str, value: object) -> None:
         if not isinstance(value, bool):
             raise invalid(f"Invalid value for {name}: {value!r}")
     else:
-        try:
-            datetime.fromisoformat(str(value))
-        except ValueError:
-            raise invalid(f"Invalid value for {name}: {value!r}") from None
+        check_instant(name, value)
 
 
 def _change_acl(
@@ -152,7 +150,7 @@ def _change_acl(
     bucket: StoredBucket | None,
 ) -> None:
     name = query.get("predefinedAcl") or query.get("destinationPredefinedAcl")
-    if name is None and not body.get("acl") and not (body.get("acl") == [] and bucket):
+    if not name and not body.get("acl") and not (body.get("acl") == [] and bucket):
         return
     entries = acl.predefined(name, "object") if name else acl.acl_of(body["acl"], "object")
     if bucket is not None:

@@ -17,7 +17,7 @@ from orchestrator.sandbox.objects.disk import DEFAULT_CONTENT_TYPE, ObjectDisk, 
 from orchestrator.sandbox.objects.draft import READ_BYTES, blocks_of
 from orchestrator.sandbox.storage.wire import ApiError, check_read, etag
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _HEADER_PROPERTIES = {
     "cacheControl": "cache-control",
     "contentDisposition": "content-disposition",
@@ -189,4 +189,5 @@ def _headers(version: StoredVersion) -> dict[str, str]:
     for name, header in _HEADER_PROPERTIES.items():
         if name in version.properties:
             headers[header] = version.properties[name]
-    return headers
+    # Spaces at the ends are no part of a header, and servers send none.
+    return {name: value.strip() for name, value in headers.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +78,10 @@ def _page_size(query: Mapping[str, str]) -> int:
 def _wanted(query: Mapping[str, str]) -> Callable[[str], bool]:
     start, end = query.get("startOffset", ""), query.get("endOffset")
     glob = query.get("matchGlob")
-    pattern = re.compile(glob_pattern(glob)) if glob else None
+    try:
+        pattern = re.compile(glob_pattern(glob)) if glob else None
+    except re.error:
+        raise invalid(f"Invalid value for matchGlob: {glob!r}") from None
 
     def wanted(name: str) -> bool:
         if name < start or (end and name >= end):
@@ -108,5 +110,5 @@ def _place_in(token: str) -> tuple[str, int]:
     try:
         name, generation = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
         return str(name), int(generation)
-    except (binascii.Error, ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise invalid(f"Invalid page token: {token!r}") from None

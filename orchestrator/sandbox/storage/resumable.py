@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from orchestrator.sandbox.edge.gate import public_base
-from orchestrator.sandbox.objects.disk import ObjectDisk, Preconditions
+from orchestrator.sandbox.objects.disk import ObjectDisk, Preconditions, StoredVersion
 from orchestrator.sandbox.objects.draft import READ_BYTES, Draft, hashed_name, write_json
 from orchestrator.sandbox.storage.resources import object_resource
 from orchestrator.sandbox.storage.routing import raw_path, read_out
@@ -37,7 +37,7 @@ __all__ = ["ResumableUploads", "read_out"]
 UNIT_BYTES = 256 * 1024
 SESSION_LIFE = timedelta(days=7)
 
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ResumableUploads:
         self._folder = disk.root / "uploads"
         self._folder.mkdir(exist_ok=True)
         self._locks: dict[str, asyncio.Lock] = {}
-        self._forget_old()
+        self._clean()
 
     async def start(self, request: Request) -> Response:
         """POST `uploadType=resumable`: open a session; its URL is in the Location header."""
@@ -80,15 +80,14 @@ class ResumableUploads:
             request, self._disk, resource, request.headers.get("x-upload-content-type")
         )
         declared.preconditions.check(self._disk.get(declared.bucket, declared.name))
+        total_bytes = integer(request.headers, "x-upload-content-length")
+        if total_bytes is not None and total_bytes < 0:
+            raise invalid(f"Invalid value for X-Upload-Content-Length: {total_bytes}")
         upload_id = secrets.token_urlsafe(32)
         self._part(upload_id).touch()
         self._save(
             upload_id,
-            _Session(
-                declared,
-                integer(request.headers, "x-upload-content-length"),
-                self._disk.clock.now(),
-            ),
+            _Session(declared, total_bytes, self._disk.clock.now()),
         )
         query = urlencode([*request.query_params.multi_items(), ("upload_id", upload_id)])
         url = f"{public_base(request)}{raw_path(request.scope)}?{query}"
@@ -116,11 +115,17 @@ class ResumableUploads:
             # The client did not see the answer to its last bytes, and sends or asks again.
             await read_out(request)
             return json_answer(request, session.answer)
-        claim = _content_range(request.headers.get("content-range"))
-        if claim.total_bytes not in (None, session.total_bytes or claim.total_bytes):
-            raise invalid("The Content-Range differs from the announced length.")
         part = self._part(upload_id)
-        kept_bytes = part.stat().st_size
+        version = self._became(part, session)
+        if version is not None:
+            await read_out(request)
+            return self._answered(request, upload_id, session, version)
+        claim = _content_range(request.headers.get("content-range"))
+        if None not in (claim.total_bytes, session.total_bytes) and (
+            claim.total_bytes != session.total_bytes
+        ):
+            raise invalid("The Content-Range differs from the announced length.")
+        kept_bytes = total_bytes = part.stat().st_size
         if claim.first is None:
             await read_out(request)
             if claim.total_bytes != kept_bytes:
@@ -129,37 +134,41 @@ class ResumableUploads:
             if claim.first > kept_bytes:
                 message = f"Bytes from {kept_bytes} are missing; ask for the upload's status."
                 raise ApiError(503, "backendError", message)
-            await self._append(request, part, kept_bytes, claim)
+            received = await _append(request, part, kept_bytes, claim, session.total_bytes)
             if not claim.is_last:
                 return _incomplete(_cut_to_units(part))
-        return await self._finish(request, upload_id, session)
-
-    async def _append(
-        self, request: Request, part: Path, kept_bytes: int, claim: _ContentRange
-    ) -> None:
-        """Add what is new of the body. Nothing of a body with the wrong length is kept."""
-        skip = kept_bytes - (claim.first or 0)
-        with part.open("r+b") as file:
-            file.seek(kept_bytes)
-            try:
-                received = await _write_body(request, file, skip)
-            except ClientDisconnect:
-                file.flush()
-                _cut_to_units(part)
-                raise
-            if claim.length not in (None, received):
-                file.truncate(kept_bytes)
-                raise invalid("The body does not have the length that Content-Range says.")
-
-    async def _finish(self, request: Request, upload_id: str, session: _Session) -> Response:
-        draft = await run_in_threadpool(Draft, self._part(upload_id), adopt=True)
-        if session.total_bytes not in (None, draft.size_bytes):
-            raise invalid("The upload does not have the announced length.")
+            total_bytes = received if claim.total_bytes is None else claim.total_bytes
         version = await run_in_threadpool(
-            commit, self._disk, draft, session.declared, sent_sums(request)
+            self._commit, part, session, total_bytes, sent_sums(request)
         )
+        return self._answered(request, upload_id, session, version)
+
+    def _commit(
+        self, part: Path, session: _Session, total_bytes: int, sums: Mapping[str, str]
+    ) -> StoredVersion:
+        """Make what arrived an object. It stays here too, until the answer is recorded."""
+        with self._disk.linked(part) as path, Draft(path, adopt=True) as draft:
+            if {total_bytes, session.total_bytes or total_bytes} != {draft.size_bytes}:
+                raise invalid("The upload does not have the length that was told.")
+            return commit(self._disk, draft, session.declared, sums)
+
+    def _became(self, part: Path, session: _Session) -> StoredVersion | None:
+        """The object of an upload whose process ended before it recorded the answer."""
+        if part.stat().st_nlink == 1:
+            return None
+        bucket, name = session.declared.bucket, session.declared.name
+        for version in self._disk.list(bucket, name, versions=True):
+            if version.name == name and version.path.samefile(part):
+                return version
+        # Copies of the object share these bytes: nothing may be appended to them.
+        raise ApiError(404, "notFound", "There is no such upload.")
+
+    def _answered(
+        self, request: Request, upload_id: str, session: _Session, version: StoredVersion
+    ) -> Response:
         resource = object_resource(request, version, self._disk.bucket(version.bucket))
         self._save(upload_id, replace(session, answer=resource))
+        self._part(upload_id).unlink()
         self._locks.pop(hashed_name(upload_id), None)
         return json_answer(request, resource)
 
@@ -181,20 +190,49 @@ class ResumableUploads:
         try:
             record = json.loads(self._session(upload_id).read_text(encoding="utf-8"))
         except FileNotFoundError:
+            record = None
+        if record is None or self._is_over(record["created"]):
             self._locks.pop(hashed_name(upload_id), None)
-            raise ApiError(404, "notFound", "There is no such upload.") from None
+            raise ApiError(404, "notFound", "There is no such upload.")
         declared = record.pop("declared")
         declared["preconditions"] = Preconditions(**declared["preconditions"])
         record["created"] = datetime.fromisoformat(record["created"])
         return _Session(declared=Declared(**declared), **record)
 
-    def _forget_old(self) -> None:
-        oldest = self._disk.clock.now() - SESSION_LIFE
+    def _clean(self) -> None:
+        """Remove sessions that are too old, and what a process left that ended in the middle."""
         for file in self._folder.glob("*.json"):
-            created = json.loads(file.read_text(encoding="utf-8"))["created"]
-            if datetime.fromisoformat(created) < oldest:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            if record["answer"] is not None or self._is_over(record["created"]):
                 file.with_suffix(".part").unlink(missing_ok=True)
+            if self._is_over(record["created"]):
                 file.unlink()
+        for file in self._folder.iterdir():
+            if file.suffix != ".json" and not file.with_suffix(".json").exists():
+                file.unlink()
+
+    def _is_over(self, created: str) -> bool:
+        return datetime.fromisoformat(created) < self._disk.clock.now() - SESSION_LIFE
+
+
+async def _append(
+    request: Request, part: Path, kept_bytes: int, claim: _ContentRange, announced: int | None
+) -> int:
+    """Add what is new of the body; its length. Nothing of a body with the wrong length is kept."""
+    skip = kept_bytes - (claim.first or 0)
+    length = announced if claim.length is None else claim.length
+    with part.open("r+b") as file:
+        file.seek(kept_bytes)
+        try:
+            received = await _write_body(request, file, skip)
+        except ClientDisconnect:
+            file.flush()
+            _cut_to_units(part)
+            raise
+        if length not in (None, received):
+            file.truncate(kept_bytes)
+            raise invalid("The body does not have the length that was told.")
+    return received
 
 
 async def _write_body(request: Request, file: BinaryIO, skip: int) -> int:

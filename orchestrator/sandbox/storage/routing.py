@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -25,6 +25,7 @@ from orchestrator.sandbox.storage.wire import ApiError, error_answer, not_served
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+_ETAG_CONDITIONS = {"if-match", "if-none-match"}
 _ERRORS = (ApiError, BucketMissing, ObjectMissing, PreconditionFailed, Protected)
 
 
@@ -81,12 +82,16 @@ class JsonApi:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
+        check_utf8(request.scope)
         found = self.find(request.scope)
         if found is None:
             raise not_served(f"{request.method} {request.url.path}")
         operation, request.scope["path_params"] = found
         if "x-goog-encryption-algorithm" in request.headers:
             raise not_served("encryption keys of the customer")
+        if request.method != "GET" and not _ETAG_CONDITIONS.isdisjoint(request.headers.keys()):
+            # Ignoring one could replace what the client wants to keep.
+            raise not_served("entity tags as conditions of writes; generations are")
         if self._permissions is not None and operation.permission is not None:
             self._need(operation.permission)
         return await operation.handle(request)
@@ -105,6 +110,15 @@ def raw_path(scope: Scope) -> str:
     """The path of a request as it was sent, still percent-encoded."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
     return raw.split(b"?", 1)[0].decode("latin-1")
+
+
+def check_utf8(scope: Scope) -> None:
+    """Refuse what is no text; it would be taken for another name."""
+    try:
+        for sent in (raw_path(scope), scope["query_string"]):
+            unquote_to_bytes(sent).decode()
+    except UnicodeDecodeError:
+        raise ApiError(400, "invalid", "Names and parameters are UTF-8.") from None
 
 
 async def read_out(request: Request) -> None:

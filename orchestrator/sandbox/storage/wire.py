@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -25,7 +26,11 @@ from orchestrator.sandbox.storage.partial import FieldsError, selected
 #: Fields of an object that a client may set and that are only kept and given back.
 FREE_PROPERTIES = ("cacheControl", "contentDisposition", "contentEncoding", "contentLanguage")
 
+#: The limit of the service for one object.
+MOST_METADATA_BYTES = 8 * 1024
+
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d", re.ASCII)
 _PRECONDITIONS = {
     "generation_match": ("ifGenerationMatch",),
     "generation_not_match": ("ifGenerationNotMatch",),
@@ -66,7 +71,7 @@ def error_answer(request: Request, error: Exception) -> Response:
     elif isinstance(error, ObjectMissing):
         error = ApiError(404, "notFound", f"No such object: {error}")
     elif isinstance(error, PreconditionFailed):
-        if error.unchanged and request.method in ("GET", "HEAD"):
+        if error.unchanged:  # on writes too, as the service documents it
             return Response(status_code=304)
         error = ApiError(412, "conditionNotMet", str(error))
     elif isinstance(error, Protected):
@@ -137,10 +142,12 @@ def object_name_of(request: Request, parameter: str = "object") -> str:
     return check_object_name(request.path_params[parameter])
 
 
-def check_object_name(name: str) -> str:
+def check_object_name(name: object) -> str:
     """The name, if the service allows it."""
     if not name:
         raise ApiError(400, "required", "Required")
+    if not isinstance(name, str):
+        raise invalid(f"Invalid value for name: {name!r}")
     if len(name.encode("utf-8", "surrogatepass")) > 1024:
         raise invalid("The specified object name is longer than 1024 bytes.")
     reserved = name in (".", "..") or name.startswith(".well-known/acme-challenge/")
@@ -156,13 +163,32 @@ def header_text(field: str, value: object) -> str:
     return value
 
 
+def check_instant(field: str, value: object) -> None:
+    """Refuse what is no instant as RFC 3339 writes it."""
+    refusal = invalid(f"Invalid value for {field}: {value!r}")
+    # Python would read other separators of day and time too, line ends among them.
+    if not _INSTANT.match(str(value)):
+        raise refusal
+    try:
+        datetime.fromisoformat(str(value))
+    except ValueError:
+        raise refusal from None
+
+
 def metadata_of(value: object) -> dict[str, str]:
     """The custom metadata of a resource; None is none."""
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise invalid("Invalid value for metadata: keys and values are strings.")
+    if metadata_bytes(value) > MOST_METADATA_BYTES:
+        raise invalid(f"The metadata has more than {MOST_METADATA_BYTES} bytes.")
     return value
+
+
+def metadata_bytes(metadata: Mapping[str, str]) -> int:
+    """The size of custom metadata, keys and values together, as the service's limit counts it."""
+    return sum(len(text.encode()) for entry in metadata.items() for text in entry)
 
 
 def check_bucket_name(name: object) -> str:
@@ -183,7 +209,9 @@ def json_object(text: bytes) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(text)
-    except ValueError:
+        # Not every value that Python reads can be written again: NaN, half of a character.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
         raise ApiError(400, "parseError", "Parse Error") from None
     if not isinstance(value, dict):
         raise ApiError(400, "parseError", "Parse Error")

@@ -17,7 +17,7 @@ from orchestrator.sandbox.objects.disk import (
     PreconditionFailed,
     Protected,
 )
-from orchestrator.sandbox.storage.routing import read_out
+from orchestrator.sandbox.storage.routing import check_utf8, read_out
 from orchestrator.sandbox.storage.wire import ApiError
 from orchestrator.sandbox.storage.xml_listing import list_bucket
 from orchestrator.sandbox.storage.xml_multipart import MultipartUploads
@@ -41,7 +41,7 @@ _SUBRESOURCES = re.compile(
     "acl|billing|compose|cors|customPlacementConfig|defaultObjectAcl|delete|encryption"
     "|encryptionConfig|ipFilter|legal-hold|lifecycle|location|logging|notification"
     "|notificationConfig|object-lock|policy|publicAccessBlock|restore|retention|storageClass"
-    "|storageLayout|tagging|uploadId|uploads|versioning|versions|website"
+    "|storageLayout|tagging|uploadId|upload_id|uploads|versioning|versions|website"
 )
 
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -94,6 +94,7 @@ class _XmlApi:
     async def answer(self, request: Request) -> Response:
         """Any request of the API."""
         try:
+            check_utf8(request.scope)
             return await self._handler(request)(request)
         except UploadMissing:
             message = "The requested upload was not found."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -128,5 +127,5 @@ def _token(name: str) -> str:
 def _name_in(token: str) -> str:
     try:
         return base64.b64decode(token, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         raise invalid_argument("Invalid argument.", "Invalid continuation-token.") from None

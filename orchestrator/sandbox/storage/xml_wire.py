@@ -24,7 +24,14 @@ from orchestrator.sandbox.objects.disk import (
 from orchestrator.sandbox.objects.draft import Draft
 from orchestrator.sandbox.storage.routing import raw_path
 from orchestrator.sandbox.storage.uploads import sent_sums
-from orchestrator.sandbox.storage.wire import ApiError, check_object_name, etag
+from orchestrator.sandbox.storage.wire import (
+    MOST_METADATA_BYTES,
+    ApiError,
+    check_instant,
+    check_object_name,
+    etag,
+    metadata_bytes,
+)
 
 #: Answers about multipart uploads carry this namespace, and Google's own client looks for it.
 S3_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -51,6 +58,7 @@ _CODES = {
     501: "NotImplemented",
 }
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _MD5 = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 
@@ -174,30 +182,32 @@ def written_headers(version: StoredVersion) -> dict[str, str]:
 
 
 def metadata_headers(version: StoredVersion) -> dict[str, str]:
-    """The custom metadata as headers; UTF-8 travels as its bytes."""
+    """The custom metadata as headers, so far as headers can say it; UTF-8 travels as its bytes."""
     return {
-        f"{METADATA_PREFIX}{key}".encode().decode("latin-1"): value.encode().decode("latin-1")
+        f"{METADATA_PREFIX}{key}": _CONTROL.sub(" ", value).strip().encode().decode("latin-1")
         for key, value in version.metadata.items()
+        if _HEADER_NAME.fullmatch(key)
     }
 
 
 def sent_metadata(headers: Headers) -> dict[str, str]:
     """The custom metadata in a request's headers."""
-    return {
+    sent = {
         name.removeprefix(METADATA_PREFIX): _utf8(value)
         for name, value in headers.items()
         if name.startswith(METADATA_PREFIX)
     }
+    if metadata_bytes(sent) > MOST_METADATA_BYTES:
+        message = "Your metadata headers exceed the maximum allowed metadata size."
+        raise XmlError(400, "MetadataTooLarge", message)
+    return sent
 
 
 def sent_properties(headers: Headers) -> dict[str, str]:
     """The further properties of an object in a request's headers, as the JSON API names them."""
     sent = {name: headers[h] for name, h in PROPERTY_HEADERS.items() if h in headers}
     if "customTime" in sent:
-        try:
-            datetime.fromisoformat(sent["customTime"])
-        except ValueError:
-            raise invalid_argument("Invalid argument.", "x-goog-custom-time is no time.") from None
+        check_instant("x-goog-custom-time", sent["customTime"])
     return sent
 
 

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from orchestrator.sandbox.edge.rules import LONGEST_S
 from orchestrator.sandbox.standins.layout import Layout
 
 Method = Literal["create", "get", "list", "cancel"]
-_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Seconds = Annotated[float, Field(ge=0, le=LONGEST_S, allow_inf_nan=False)]
 
 
 class VertexConduct(BaseModel):
@@ -24,7 +25,7 @@ class VertexConduct(BaseModel):
     pending_s: _Seconds = 0.0
     running_s: _Seconds = 0.0
     #: A job that has not ended so long after its creation becomes EXPIRED.
-    expires_after_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    expires_after_s: Annotated[float, Field(gt=0, le=LONGEST_S, allow_inf_nan=False)] | None = None
     #: How many jobs of a project may be PENDING or RUNNING at once.
     running_quota: Annotated[int, Field(ge=1)] = 1
     #: What becomes of one job more: it waits as QUEUED, or is refused with RESOURCE_EXHAUSTED.

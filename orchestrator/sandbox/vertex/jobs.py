@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from google.cloud.aiplatform_v1beta1.types import JobState, TuningJob
+from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]  # has no stubs
 
+from orchestrator.errors import InputError
 from orchestrator.sandbox.edge.rules import JobRule
 
 ENDED = frozenset(
@@ -138,7 +141,15 @@ class JobStore:
         part.replace(file)
 
     def _read(self, file: Path) -> JobRecord:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            return self._record(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, ParseError) as error:
+            raise InputError(
+                f"{file} is not the record of a tuning job",
+                hint="Remove it: the sandbox forgets the job. Its files in the bucket stay.",
+            ) from error
+
+    def _record(self, value: Any) -> JobRecord:
         job = TuningJob.from_json(json.dumps(value["tuning_job"]))
         return JobRecord(
             sequence=value["sequence"],
@@ -174,6 +185,24 @@ def instant(timestamp: Any) -> datetime:
     """A protobuf timestamp in UTC."""
     found: datetime = timestamp.ToDatetime(tzinfo=UTC)
     return found
+
+
+def freed_places(records: Iterable[JobRecord], quota: int) -> dict[str, list[datetime]]:
+    """For each project, since when its places of the quota are free that were used before."""
+    ends: dict[str, list[datetime]] = {}
+    held: Counter[str] = Counter()
+    for record in records:
+        if not record.job.HasField("start_time"):
+            continue
+        if record.ended:
+            ends.setdefault(record.project, []).append(instant(record.job.end_time))
+        else:
+            held[record.project] += 1
+    # The latest: earlier ones were taken over by the jobs that came after them.
+    free = {project: max(0, quota - held[project]) for project in ends}
+    return {
+        project: sorted(sorted(ends[project], reverse=True)[: free[project]]) for project in ends
+    }
 
 
 class Run(Protocol):

@@ -25,6 +25,7 @@ from orchestrator.sandbox.vertex.jobs import (
     JobStore,
     Train,
     cancelled,
+    freed_places,
     instant,
 )
 from orchestrator.sandbox.vertex.run import JobRun
@@ -61,7 +62,7 @@ class JobQueue:
         #: When each training began that is under way, on the clock.
         self._began: dict[str, datetime] = {}
         #: For each project, when the places became free that were used before.
-        self._freed: dict[str, list[datetime]] = {}
+        self._freed = freed_places(self._records.values(), conduct.running_quota)
         self._timer: threading.Thread | None = None
         self._changes = 0
         self.stopping = False
