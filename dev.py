@@ -67,7 +67,7 @@ def setup() -> int:
     subprocess.run([*install, *constraints, "-e", f"{ROOT}[sandbox,dev]"], check=True, cwd=ROOT)
     # Compiled now, so that the first command does not pay for it (5 s become 1.2).
     packages = next(VENV.glob("[Ll]ib/**/site-packages"))
-    subprocess.run([str(PYTHON), "-m", "compileall", "-q", "-j0", str(packages)], check=False)
+    subprocess.run([str(PYTHON), "-m", "compileall", "-qq", "-j0", str(packages)], check=False)
     STAMP.write_text(wanted)
     return 0
 

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import importlib
 import io
+import os
 import sys
 from collections.abc import Callable
 
@@ -124,12 +125,22 @@ def _print_whatever_comes() -> None:
 
 def _told(message: str | Callable[[], None], code: int) -> int:
     """The exit code, which must not depend on whether anybody can be told the message."""
-    with contextlib.suppress(OSError):
+    try:
         if isinstance(message, str):
             click.echo(message, err=True)
         else:
             message()
+    except OSError:
+        _forget_stderr()
     return code
+
+
+def _forget_stderr() -> None:
+    """Let what is left in its buffer go nowhere: at the end it would fail again, with code 120."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 def _show(error: OrchestratorError) -> None:

@@ -192,12 +192,11 @@ def freed_places(records: Iterable[JobRecord], quota: int) -> dict[str, list[dat
     ends: dict[str, list[datetime]] = {}
     held: Counter[str] = Counter()
     for record in records:
-        if not record.job.HasField("start_time"):
-            continue
-        if record.ended:
+        if not record.ended:
+            # A pending job holds its place already, although it has not started.
+            held[record.project] += record.job.state != JobState.JOB_STATE_QUEUED
+        elif record.job.HasField("start_time"):
             ends.setdefault(record.project, []).append(instant(record.job.end_time))
-        else:
-            held[record.project] += 1
     # The latest: earlier ones were taken over by the jobs that came after them.
     free = {project: max(0, quota - held[project]) for project in ends}
     return {

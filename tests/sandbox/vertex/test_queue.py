@@ -182,6 +182,16 @@ def test_jobs_move_in_order_and_never_more_at_once_than_the_quota(
                 assert sum(a <= start < b for a, b in held) <= conduct.running_quota
 
 
+def test_a_pending_job_holds_its_place_over_a_restart(tmp_path: Path) -> None:
+    life = Life(tmp_path, VertexConduct(pending_s=3), SandboxClock(ManualClock()))
+    steps = [("create", "one"), ("restart", 50), ("create", "one"), ("create", "one")]
+    for what, how in [*steps, ("restart", 0), ("advance", 5)]:
+        life.step(what, how)
+    life.queue.stop()
+    _, second, third = (_held(moments) for moments in life.history.values())
+    assert third[0] >= second[1]
+
+
 def _held(moments: list[tuple[str, datetime]]) -> tuple[datetime, datetime]:
     """From when until when a job used up quota."""
     since = next((at for state, at in moments if state == "PENDING"), NEVER)
