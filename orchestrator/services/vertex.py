@@ -117,8 +117,8 @@ class VertexService:
                 raise
 
     def logs(self, handle: Handle) -> Logs:
-        """The log object under the job's output, and its page in the Cloud Console."""
-        link = JobName.of(handle).console_url
+        """The log object under the job's output, and the job's entries in Cloud Logging."""
+        link = JobName.of(handle).logs_url
         job = self._get(handle)
         uri = f"{job.output_uri.rstrip('/')}/{_LOG}" if job and job.output_uri else None
         return Logs(uri=uri, link=link)

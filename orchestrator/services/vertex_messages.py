@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from orchestrator.errors import InputError
 from orchestrator.services.base import (
@@ -75,12 +76,14 @@ class JobName:
         return f"projects/{self.project}/locations/{self.location}"
 
     @property
-    def console_url(self) -> str:
-        """The job's page in the Cloud Console, as the SDK's own notebooks link it."""
-        return (
-            "https://console.cloud.google.com/vertex-ai/generative/language/locations/"
-            f"{self.location}/tuning/tuningJob/{self.id}?project={self.project}"
-        )
+    def logs_url(self) -> str:
+        """Cloud Logging's page with all entries of the project that name the job's number.
+
+        Which resource or log name a tuning job's entries carry is not documented, so they are
+        searched by text.
+        """
+        query = quote(f'"{self.id}"', safe="")
+        return f"https://console.cloud.google.com/logs/query;query={query}?project={self.project}"
 
 
 def label_value(name: str, value: str) -> str:

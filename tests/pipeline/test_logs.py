@@ -86,10 +86,10 @@ def test_without_a_log_the_page_is_named_and_why(
     assert shell.out == ""
     assert "no log in the bucket yet" in shell.err
     assert "JOB_STATE_RUNNING" in shell.err
-    assert "look there: https://console.cloud.google.com/" in shell.err
+    assert "look there: https://console.cloud.google.com/logs/query;query=%22" in shell.err
     assert shell("logs", run, "--json") == 0
     assert (shell.json()["source"], shell.json()["uri"], shell.json()["lines"]) == (None, None, [])
-    assert shell.json()["link"].startswith("https://console.cloud.google.com/")
+    assert shell.json()["link"].startswith("https://console.cloud.google.com/logs/query;query=%22")
 
 
 def test_a_service_that_keeps_no_log_object_says_where_to_look(
