@@ -91,7 +91,7 @@ def test_odd_addresses_are_refused_in_the_hubs_words(
 def test_odd_bodies_are_refused(
     stage: Stage, api: HfApi, method: str, path: str, body: Any, status: int
 ) -> None:
-    reply = httpx2.request(method, f"{stage.url}{path}", json=body, headers=ALICE)
+    reply = httpx2.request(method, f"{stage.url}{path}", json=body, headers=ALICE, timeout=60)
     assert reply.status_code == status, reply.text
 
 
