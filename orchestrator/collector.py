@@ -68,8 +68,9 @@ def collect(
             for name in _METRIC_FILES
             if (path := _metric_file(store, name, best, objects, partial)) is not None
         }
-        unreadable = [name for name, file in metric_files.items() if _json_object(file) is None]
-        metrics, summary = _read_metrics(metric_files)
+        values = {name: _json_object(file) for name, file in metric_files.items()}
+        unreadable = [name for name, value in values.items() if value is None]
+        metrics, summary = _read_metrics(values)
         artifacts = tuple(
             Artifact("collected", name, stored.uri, stored.size_bytes, sha256_file(partial / name))
             for name, stored in sorted(wanted.items())
@@ -194,10 +195,12 @@ def _metric_file(
     return into / name
 
 
-def _read_metrics(files: Mapping[str, Path]) -> tuple[tuple[Metric, ...], dict[str, float]]:
+def _read_metrics(
+    files: Mapping[str, dict[str, object] | None],
+) -> tuple[tuple[Metric, ...], dict[str, float]]:
     """The log of the trainer as time series, and the last evaluation as single numbers."""
     points: dict[tuple[str, int], Metric] = {}
-    state = _json_object(files.get("trainer_state.json")) or {}
+    state = files.get("trainer_state.json") or {}
     history = state.get("log_history", [])
     for entry in history if isinstance(history, list) else []:
         step = entry.get("step") if isinstance(entry, dict) else None
@@ -208,7 +211,7 @@ def _read_metrics(files: Mapping[str, Path]) -> tuple[tuple[Metric, ...], dict[s
             number = _number(value)
             if name not in ("step", "epoch") and number is not None:
                 points[name, step] = Metric(name, step, number, epoch)
-    results = _json_object(files.get("eval_results.json")) or {}
+    results = files.get("eval_results.json") or {}
     summary = {
         name: number for name, value in results.items() if (number := _number(value)) is not None
     }
@@ -222,13 +225,13 @@ def _number(value: object) -> float | None:
     return float(value)
 
 
-def _json_object(file: Path | None) -> dict[str, object] | None:
-    """A JSON object, empty where there is none; None for what is not JSON.
+def _json_object(file: Path) -> dict[str, object] | None:
+    """A JSON object, empty where it is too large or none; None for what is not JSON.
 
     Metrics are for information, the adapter is what counts: the service's own file is as it left
     it (its checksum was compared), so that another attempt would find it no better.
     """
-    if file is None or file.stat().st_size > _MAX_METRIC_FILE_BYTES:
+    if file.stat().st_size > _MAX_METRIC_FILE_BYTES:
         return {}
     try:
         # The trainer writes NaN where JSON has none.
