@@ -96,7 +96,9 @@ def test() -> int:
     with tempfile.TemporaryDirectory(prefix="orchestrator-test-") as folder:
         return (
             check()
-            or _module("pytest", "--cov", "--cov-report=term", "-q")
+            # Two at once: many tests wait for servers and processes. Those of a file stay together,
+            # since they share what is slow to start.
+            or _module("pytest", "--cov", "--cov-report=term", "-q", "-n2", "--dist=loadfile")
             or _orchestrator(
                 "rehearse", str(SPEC), "--limit", "20", "--keep", f"{folder}/rehearsal"
             )

@@ -6,13 +6,14 @@ import functools
 from typing import TYPE_CHECKING
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
-from orchestrator.ledger import Target
-from orchestrator.services.base import Service
 from orchestrator.settings import Settings
-from orchestrator.stores.base import ObjectStore
 
 if TYPE_CHECKING:
+    from orchestrator.ledger import Target
+    from orchestrator.services.base import Service
+    from orchestrator.stores.base import ObjectStore
     from orchestrator.stores.hub import HubStore
+    from orchestrator.stores.hub_files import HubFiles
 
 
 class Connections:
@@ -49,3 +50,26 @@ class Connections:
         from orchestrator.stores.hub import HubStore
 
         return HubStore(self._settings.hub_endpoint, self._settings.hub_token, clock=self._clock)
+
+    @functools.cached_property
+    def bucket(self) -> ObjectStore:
+        """Cloud Storage, for reading data in whatever bucket it is."""
+        from orchestrator.stores.gcs import GcsStore
+
+        return GcsStore(self._settings.project, self._settings.storage_endpoint)
+
+    @functools.cached_property
+    def hub_files(self) -> HubFiles:
+        """The files of models and datasets on the Hub, with the token of the settings."""
+        from orchestrator.stores.hub_files import HubFiles
+
+        return HubFiles(self._settings.hub_endpoint, self._settings.hub_token, clock=self._clock)
+
+    @functools.cached_property
+    def hub_files_once(self) -> HubFiles:
+        """The same for what can be done without: asked once, and not waited for."""
+        from orchestrator.stores.hub_files import ONCE, HubFiles
+
+        return HubFiles(
+            self._settings.hub_endpoint, self._settings.hub_token, patience=ONCE, clock=self._clock
+        )

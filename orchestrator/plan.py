@@ -1,8 +1,9 @@
 """The plan: a spec resolved against data and catalog, with a digest; made by `planner`.
 
 The digest covers everything that decides what is trained and published, and nothing else: not the
-path of the data (its bytes count), not comments in the spec, not the project that pays. So the
-same plan submitted from elsewhere is still the same plan.
+paths of the data (its bytes count), not comments in the spec, not the project that pays; and not
+what is only told of it (tokens, cost, warnings, refusals, errors), which is exact where the model's
+tokenizer is and an estimate elsewhere. So the same plan submitted from elsewhere is still the same.
 """
 
 from __future__ import annotations
@@ -21,13 +22,32 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class LeftOutRows(_Part):
+    """Rows that are in no split, by why."""
+
+    too_long: int = 0
+    subset: int = 0
+    limit: int = 0
+    numbers_wanted: int = 0
+
+
+class KeptTogether(_Part):
+    """Groups of duplicates and near-duplicates, none of which is torn apart."""
+
+    groups: int = 0
+    rows: int = 0
+    largest: int = 0
+
+
 class DataFacts(_Part):
-    """The file of rows: what it is, not where it is."""
+    """The rows that were read: what they are, not where they are."""
 
     sha256: str
     size_bytes: int
     rows: int
     limit: int | None
+    left_out: LeftOutRows = LeftOutRows()
+    kept_together: KeptTogether = KeptTogether()
 
 
 class SplitFacts(_Part):
@@ -61,11 +81,15 @@ class AdapterEstimate(_Part):
 
 
 class CostEstimate(_Part):
-    """Billed tokens and their price, with where the numbers come from."""
+    """Billed tokens and their price, with where the numbers come from.
+
+    `exact` says whether the model's tokenizer counted the training tokens.
+    """
 
     tokens: int
     cost_usd: float
     basis: str
+    exact: bool = False
 
 
 class Plan(_Part):
@@ -83,6 +107,8 @@ class Plan(_Part):
     estimate: CostEstimate
     refusals: tuple[str, ...]
     warnings: tuple[str, ...]
+    #: What the service would take, and still makes the training wrong.
+    errors: tuple[str, ...] = ()
     digest: str = ""
 
     def split(self, name: str) -> SplitFacts:
@@ -99,8 +125,14 @@ class Plan(_Part):
         return cls.model_validate_json(orjson.dumps(value))
 
 
+#: What is told of a plan and decides nothing.
+_TOLD = {"digest", "estimate", "warnings", "refusals", "errors"}
+
+
 def plan_digest(plan: Plan) -> str:
-    """SHA-256 of the plan's canonical JSON, without the digest and the path of the data."""
-    value = plan.model_dump(mode="json", exclude={"digest": True})
-    value["spec"]["data"].pop("path")
+    """SHA-256 of the plan's canonical JSON, without what is only told and where the data is."""
+    value = plan.model_dump(mode="json", exclude=_TOLD)
+    data = value["spec"]["data"]
+    data.pop("path")
+    data["split"]["files"] = data["split"]["files"] is not None
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,23 +1,21 @@
-"""Makes the plan: pure and offline."""
+"""Makes the plan of a spec and its prepared rows: pure and offline."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestrator.catalog import Catalog, Model, VertexLimits, load_catalog
-from orchestrator.dataset.checks import check_rows
-from orchestrator.dataset.jsonl import Row, read_jsonl
-from orchestrator.dataset.report import Finding, Report
-from orchestrator.dataset.splits import Split, line_characters, split_rows
+from orchestrator.dataset.preparing.prepared import DataError as DataError
+from orchestrator.dataset.preparing.prepared import PreparedData, PreparedSplit, Summary
 from orchestrator.errors import InputError
 from orchestrator.plan import (
     AdapterEstimate,
     CostEstimate,
     DataFacts,
     Hyperparameters,
+    KeptTogether,
+    LeftOutRows,
     Plan,
     SplitFacts,
     plan_digest,
@@ -38,48 +36,10 @@ _BYTES_PER_PARAMETER = 2
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan with the rows of its splits, ready to be written."""
+    """A plan with the prepared rows that it was made of."""
 
     plan: Plan
-    splits: tuple[Split, ...]
-
-
-@dataclass(frozen=True)
-class CheckedData:
-    """The lines of a file that are rows, the report on all of them, and the file's digest."""
-
-    rows: tuple[Row, ...]
-    report: Report
-    sha256: str
-    size_bytes: int
-
-
-def check_data(loaded: LoadedSpec, data: Path, name: str | None = None) -> CheckedData:
-    """Read the rows and check each; `name` is how messages call the file."""
-    name = name or str(data)
-    kept: list[Row] = []
-    digest = hashlib.sha256()
-    size_bytes = 0
-
-    def read(raw: bytes) -> None:
-        # The digest is that of the very bytes that are checked, whatever becomes of the file.
-        nonlocal size_bytes
-        digest.update(raw)
-        size_bytes += len(raw)
-
-    def keep(found: Row | Finding) -> Row | Finding:
-        if isinstance(found, Row):
-            kept.append(found)
-        return found
-
-    spec = loaded.spec.data
-    report = check_rows(
-        map(keep, read_jsonl(data, name, on_line=read)),
-        name=name,
-        row_schema=spec.format,
-        answer_schema=None if spec.answer == "text" else spec.answer,
-    )
-    return CheckedData(tuple(kept), report, digest.hexdigest(), size_bytes)
+    data: PreparedData
 
 
 def resolve_model(loaded: LoadedSpec, catalog: Catalog | None = None) -> Model:
@@ -100,7 +60,7 @@ def _model_problems(
     def problem(path: tuple[str, ...], message: str, hint: str) -> InputError:
         return InputError(message, where=loaded.place(*path), hint=hint)
 
-    if service.location not in catalog.vertex.locations:
+    if service.name == "vertex" and service.location not in catalog.vertex.locations:
         hint = f"Locations: {', '.join(catalog.vertex.locations)}."
         message = f"vertex does not tune open models in `{service.location}`"
         yield problem(("service", "location"), message, hint)
@@ -110,6 +70,16 @@ def _model_problems(
         hint = f"Did you mean `{close}`?" if close else f"Known: {', '.join(catalog.models)}."
         yield problem(("base_model",), f"unknown base model `{name}`", hint)
         return
+    if model.service != service.name:
+        message = f"{model.id} is tuned on {model.service}, not on {service.name}"
+        yield problem(("service", "name"), message, f"Write `name: {model.service}`.")
+        return
+    if service.name == "vertex" and tuning.max_length is not None:
+        message = f"vertex takes no max_length: its limit for {model.id} is {model.max_row_tokens}"
+        yield problem(("tuning", "max_length"), message, "Leave it out; hf-jobs takes one.")
+    if tuning.max_length is not None and tuning.max_length > model.max_row_tokens:
+        message = f"{model.id} reads at most {model.max_row_tokens} tokens"
+        yield problem(("tuning", "max_length"), message, "Give a smaller max_length.")
     if tuning.mode not in model.modes:
         message = f"{model.id} is not tuned in mode {tuning.mode}"
         yield problem(("tuning", "mode"), message, f"It takes: {', '.join(model.modes)}.")
@@ -122,78 +92,62 @@ def _model_problems(
         yield problem(("tuning",), message, hint)
 
 
+def need_launchable(model: Model) -> None:
+    """Raise if no job of this model can be planned yet."""
+    if model.usd_per_million_tokens is None:
+        raise InputError(
+            f"no job is launched on {model.service} yet: this version checks and prepares its rows",
+            hint="See what would be trained on: orchestrator prepare SPEC",
+        )
+
+
 def make_plan(
-    loaded: LoadedSpec,
-    data: Path,
-    *,
-    limit: int | None = None,
-    catalog: Catalog | None = None,
-    name: str | None = None,
+    loaded: LoadedSpec, data: PreparedData, *, catalog: Catalog | None = None
 ) -> Prepared:
-    """Resolve a spec against its data. Raises `SpecError` or `DataError` for what is wrong."""
+    """Resolve a spec against its prepared rows. Raises `SpecError` for what is wrong with it."""
     catalog = catalog or load_catalog()
     model = resolve_model(loaded, catalog)
-    checked = check_data(loaded, data, name)
-    if checked.report.error_count:
-        raise DataError(name or str(data), checked.report)
-    spec = loaded.spec
-    ratios = (spec.data.split.train, spec.data.split.validation, spec.data.split.test)
-    if limit is not None and limit >= len(checked.rows):
-        limit = None  # all rows: the same plan as without a limit
-    splits = split_rows(checked.rows, seed=spec.seed, ratios=ratios, limit=limit)
-    facts = tuple(_split_facts(split) for split in splits)
-    if not facts[0].rows:
-        raise InputError(
-            f"{sum(split.rows for split in facts)} rows leave none for training",
-            hint="Give more rows, or a larger share to `train`.",
-        )
+    need_launchable(model)
+    spec, summary = loaded.spec, data.summary
+    facts = tuple(map(_split_facts, summary.splits))
     hyperparameters = _hyperparameters(spec, model)
     plan = Plan(
         name=spec.name,
         spec=spec,
-        data=_data_facts(checked, limit),
+        data=_data_facts(data),
         splits=facts,
         model=model,
         limits=catalog.vertex,
         hyperparameters=hyperparameters,
         adapter=_adapter(model, hyperparameters.rank),
-        estimate=_estimate(model, facts[0], hyperparameters.epochs),
+        estimate=_estimate(model, summary, hyperparameters.epochs),
         refusals=tuple(_refusals(facts, catalog.vertex)),
-        warnings=tuple(_warnings(spec, model, splits)),
+        warnings=tuple(_warnings(spec, summary)),
+        errors=tuple(_lost_answers(spec, summary)),
     )
-    return Prepared(plan.model_copy(update={"digest": plan_digest(plan)}), tuple(splits))
+    return Prepared(plan.model_copy(update={"digest": plan_digest(plan)}), data)
 
 
-class DataError(InputError):
-    """Rows that cannot be trained on; the report says which and why."""
-
-    exit_code = 1
-
-    def __init__(self, name: str, report: Report) -> None:
-        super().__init__(
-            f"{name}: {report.error_count} of {report.rows} rows are wrong",
-            hint="See them all: orchestrator check",
-        )
-        self.report = report
-
-
-def _data_facts(checked: CheckedData, limit: int | None) -> DataFacts:
+def _data_facts(data: PreparedData) -> DataFacts:
+    summary = data.summary
+    kept = summary.kept_together
     return DataFacts(
-        sha256=checked.sha256,
-        size_bytes=checked.size_bytes,
-        rows=len(checked.rows),
-        limit=limit,
+        sha256=data.sha256,
+        size_bytes=sum(one.size_bytes for one in summary.inputs),
+        rows=summary.rows,
+        limit=summary.limit,
+        left_out=LeftOutRows.model_validate(summary.left_out.model_dump()),
+        kept_together=KeptTogether(groups=kept.groups, rows=kept.rows, largest=kept.largest),
     )
 
 
-def _split_facts(split: Split) -> SplitFacts:
-    content = split.content
+def _split_facts(split: PreparedSplit) -> SplitFacts:
     return SplitFacts(
         name=split.name,
-        rows=len(split.lines),
-        size_bytes=len(content),
-        characters=split.characters,
-        sha256=hashlib.sha256(content).hexdigest(),
+        rows=split.rows,
+        size_bytes=split.size_bytes,
+        characters=split.characters.whole.total,
+        sha256=split.sha256,
     )
 
 
@@ -237,15 +191,26 @@ def _adapter(model: Model, rank: int | None) -> AdapterEstimate:
     )
 
 
-def _estimate(model: Model, train: SplitFacts, epochs: int) -> CostEstimate:
-    tokens = round(train.characters * model.tokens_per_character) * epochs
+def _estimate(model: Model, summary: Summary, epochs: int) -> CostEstimate:
+    train = summary.split("train")
+    characters = train.characters.whole.total
+    if train.tokens is not None:
+        counted = train.tokens.whole.total
+        basis = f"{counted} tokens of training rows ({summary.too_long.basis})"
+    else:
+        counted = round(characters * model.tokens_per_character)
+        basis = (
+            f"{characters} characters of training rows × {model.tokens_per_character} tokens per "
+            "character (an average, not measured on these rows)"
+        )
+    price = model.usd_per_million_tokens or 0.0
+    tokens = counted * epochs
     return CostEstimate(
         tokens=tokens,
-        cost_usd=round(tokens * model.usd_per_million_tokens / 1e6, 4),
-        basis=f"{train.characters} characters of training rows × {model.tokens_per_character} "
-        f"tokens per character (an average, not measured on these rows) × {epochs} epochs, at "
-        f"${model.usd_per_million_tokens:.2f} per million tokens; storage not included. "
-        f"{model.source}",
+        cost_usd=round(tokens * price / 1e6, 4),
+        basis=f"{basis} × {epochs} epochs, at ${price:.2f} per million tokens; storage not "
+        f"included. {model.source}",
+        exact=train.tokens is not None,
     )
 
 
@@ -268,17 +233,44 @@ def _refusals(splits: Sequence[SplitFacts], limits: VertexLimits) -> list[str]:
     return refusals
 
 
-def _warnings(spec: JobSpec, model: Model, splits: Sequence[Split]) -> list[str]:
-    warnings: list[str] = []
-    limit = model.max_row_tokens
-    per_row = (line_characters(line) for split in splits for line in split.lines)
-    long = sum(characters * model.tokens_per_character > limit for characters in per_row)
-    if long:
-        warnings.append(
-            f"{long} rows are estimated at more than {limit} tokens, where the service cuts them"
+def _lost_answers(spec: JobSpec, summary: Summary) -> list[str]:
+    """Rows that would be trained on without their answer: counted ones only, no estimates."""
+    lost = summary.too_long.answers_lost
+    if not lost or spec.tuning.too_long != "error":
+        return []
+    message = (
+        f"{lost} rows lose their answer, in part or whole, at {summary.too_long.limit} tokens "
+        f"({summary.too_long.limit_source}). See: orchestrator check --only length; or write "
+        "`too_long: drop` or `cut` under `tuning:`"
+    )
+    return [message]
+
+
+def _warnings(spec: JobSpec, summary: Summary) -> Iterator[str]:
+    if not (summary.too_long.exact and spec.tuning.too_long == "error"):  # told as an error
+        yield from _length_warnings(summary)
+    if not summary.split("validation").rows:
+        yield "no validation rows: nothing will show whether the model overfits"
+    kept = summary.kept_together
+    if kept.straddling:
+        yield (
+            f"{kept.straddling} groups of duplicates or near-duplicates stand in more than one of "
+            "the files of the splits. See: orchestrator check --only duplicates,leaks"
         )
-    if not splits[1].lines:
-        warnings.append("no validation rows: nothing will show whether the model overfits")
     if spec.publish is None:
-        warnings.append("the spec has no `publish:`: the adapter is collected but not published")
-    return warnings
+        yield "the spec has no `publish:`: the adapter is collected but not published"
+
+
+def _length_warnings(summary: Summary) -> Iterator[str]:
+    found = summary.too_long
+    if found.rows and found.exact:
+        lost = f", and {found.answers_lost} of them lose answers" if found.answers_lost else ""
+        yield (
+            f"{found.rows} rows have more than {found.limit} tokens ({found.limit_source}), where "
+            f"they are cut{lost}"
+        )
+    elif found.rows:
+        yield (
+            f"{found.rows} rows are estimated at more than {found.limit} tokens, where the service "
+            "cuts them"
+        )

@@ -22,6 +22,8 @@ class Settings:
 
     Endpoints are None for the real services. `bucket` is `gs://bucket` with an optional folder.
     `visibility_window_s` is how long a created job may be absent from the service's list.
+    `hub_cache` is where the Hub's own tools keep what they fetched; it is only read. With `offline`
+    no rows and no tokenizers are asked for on the network.
     """
 
     home: Path
@@ -34,11 +36,18 @@ class Settings:
     hub_token: str | None = None
     visibility_window_s: float = 600.0
     call_timeout_s: float = 60.0
+    hub_cache: Path | None = None
+    offline: bool = False
 
     @property
     def runs_dir(self) -> Path:
         """A folder for each run: what was collected, and what is published."""
         return self.home / "runs"
+
+    @property
+    def cache_dir(self) -> Path:
+        """What was fetched from the network, and can be fetched again."""
+        return self.home / "cache"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
@@ -57,6 +66,8 @@ class Settings:
             call_timeout_s=_seconds(
                 env, "ORCHESTRATOR_CALL_TIMEOUT_S", 60.0, least_s=1.0, most_s=240.0
             ),
+            hub_cache=_hub_cache(env),
+            offline=any(_yes(env, name) for name in ("ORCHESTRATOR_OFFLINE", "HF_HUB_OFFLINE")),
         )
 
     def need_project(self) -> str:
@@ -112,11 +123,8 @@ def _hub_token(env: Mapping[str, str]) -> str | None:
     """HF_TOKEN, or the token that `hf auth login` left."""
     if env.get("HF_TOKEN", "").strip():
         return _plain(env["HF_TOKEN"].strip(), "HF_TOKEN")
-    hf_home = env.get("HF_HOME") or str(
-        Path(env.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    )
     try:
-        file = Path(env.get("HF_TOKEN_PATH") or Path(hf_home) / "token").expanduser()
+        file = Path(env.get("HF_TOKEN_PATH") or _hf_home(env) / "token").expanduser()
     except RuntimeError:  # a user without a home, as in many containers
         return None
     try:
@@ -128,6 +136,23 @@ def _hub_token(env: Mapping[str, str]) -> str | None:
             f"the Hub token in {file} is not text",
             hint="Write it again: hf auth login. Or export HF_TOKEN=...",
         ) from None
+
+
+def _hf_home(env: Mapping[str, str]) -> Path:
+    return Path(env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"))
+
+
+def _hub_cache(env: Mapping[str, str]) -> Path | None:
+    """Where huggingface_hub keeps what it fetched, found as it finds it."""
+    named = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE")
+    try:
+        return Path(named or _hf_home(env) / "hub").expanduser()
+    except RuntimeError:  # a user without a home
+        return None
+
+
+def _yes(env: Mapping[str, str], name: str) -> bool:
+    return env.get(name, "").strip().lower() in {"1", "on", "yes", "true"}
 
 
 def _url(env: Mapping[str, str], name: str) -> str | None:

@@ -18,11 +18,12 @@ _SCHEMA = Path(".orchestrator") / SCHEMA_FILE
 
 @dataclass(frozen=True)
 class CopiedSpec:
-    """The files of a copy. `rows` is None for a spec that names none."""
+    """The files of a copy. `rows` and `tools` are None for a spec that names none."""
 
     spec: Path
     rows: Path | None
     schema: Path
+    tools: Path | None = None
 
 
 def copy_spec(source: SpecSource, destination: Path, *, overwrite: bool = False) -> CopiedSpec:
@@ -36,16 +37,16 @@ def copy_spec(source: SpecSource, destination: Path, *, overwrite: bool = False)
     folder = destination.parent if named else destination
     spec = folder / (destination.name if named else source.file.name)
     contents = {spec: with_schema(source.file.read_text(encoding="utf-8"), _SCHEMA).encode()}
-    rows = None
-    rows_name = load_spec(source.file).spec.data.path
-    if rows_name is not None:
-        rows = folder / rows_name
-        contents[rows] = (source.file.parent / rows_name).read_bytes()
+    data = load_spec(source.file).spec.data
+    rows, tools = (folder / name if name else None for name in (data.path, data.tools))
+    for file in (rows, tools):
+        if file is not None:
+            contents[file] = (source.file.parent / file.relative_to(folder)).read_bytes()
     if not overwrite:
         _refuse_conflicts(contents)
     contents[folder / _SCHEMA] = job_schema_text().encode()
     write_together(contents)
-    return CopiedSpec(spec, rows, folder / _SCHEMA)
+    return CopiedSpec(spec, rows, folder / _SCHEMA, tools)
 
 
 def with_schema(text: str, schema: Path) -> str:

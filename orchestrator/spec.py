@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -20,6 +17,9 @@ from pydantic import (
 )
 
 from orchestrator.errors import InputError, Place
+from orchestrator.spec_data import Block
+from orchestrator.spec_data import DataBlock as DataBlock
+from orchestrator.spec_data import MappingBlock as MappingBlock
 from orchestrator.spec_problems import describe
 from orchestrator.yaml_places import Document, load_yaml
 
@@ -51,66 +51,20 @@ def _whole_number(value: Any) -> Any:
     return value
 
 
-class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class ServiceBlock(_Block):
+class ServiceBlock(Block):
     """Where the model is tuned."""
 
-    name: Literal["vertex"] = Field("vertex", description="The service that runs the tuning job.")
+    name: Literal["vertex", "hf-jobs"] = Field(
+        "vertex", description="The service that runs the tuning job."
+    )
     location: str = Field(
         "us-central1",
-        description="Where the service runs the job; `orchestrator plan` names the ones it has.",
+        description="Where Vertex runs the job; `orchestrator plan` names the places it has.",
         examples=["us-central1", "europe-west4", "global"],
     )
 
 
-class SplitBlock(_Block):
-    """Shares of the rows; they add up to 1."""
-
-    train: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
-        0.85, description="Share of the rows that the model is trained on.", examples=[0.85]
-    )
-    validation: Ratio = Field(
-        0.10,
-        description="Share that shows during training whether the model overfits. Vertex takes a "
-        "validation file of at most a quarter of the training file, in bytes.",
-        examples=[0.10],
-    )
-    test: Ratio = Field(
-        0.05, description="Share that is kept back and never uploaded.", examples=[0.05]
-    )
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        total = self.train + self.validation + self.test
-        if not math.isclose(total, 1.0, abs_tol=1e-9):
-            raise ValueError(f"train, validation and test add up to {total:g}, not to 1")
-        return self
-
-
-class DataBlock(_Block):
-    """The rows, and how they are split."""
-
-    path: str | None = Field(
-        None,
-        description="JSONL file with the rows, relative to the spec. `--data FILE` goes before it.",
-        examples=["sample.jsonl"],
-    )
-    format: Literal["prompt-completion"] = Field(
-        "prompt-completion", description="What a row holds: a prompt and its completion."
-    )
-    answer: Literal["route-plan", "text"] = Field(
-        "text",
-        description="What a completion holds: text of any kind, or JSON that follows the schema "
-        "of this name.",
-        examples=["route-plan"],
-    )
-    split: SplitBlock = Field(SplitBlock(), description="Shares of the rows; they add up to 1.")
-
-
-class TuningBlock(_Block):
+class TuningBlock(Block):
     """How the model is tuned."""
 
     mode: Literal["peft", "full"] = Field(
@@ -139,6 +93,19 @@ class TuningBlock(_Block):
         examples=[0.0001],
     )
 
+    max_length: Annotated[int, Field(ge=16, le=1_000_000)] | None = Field(
+        None,
+        description="Most tokens of a row, prompt and answer together; what is longer is cut at "
+        "its end. Without it, what the service takes for the model. Vertex has a limit of its own "
+        "and takes none.",
+        examples=[1280],
+    )
+    too_long: Literal["error", "drop", "cut"] = Field(
+        "error",
+        description="What becomes of a row whose answer would be cut: an `error`, `drop` leaves it "
+        "out when the rows are prepared, `cut` trains on what is left of it.",
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.learning_rate is not None and self.learning_rate_multiplier is not None:
@@ -148,7 +115,7 @@ class TuningBlock(_Block):
         return self
 
 
-class PublishBlock(_Block):
+class PublishBlock(Block):
     """Where the adapter goes."""
 
     repo: Repo = Field(
@@ -163,7 +130,21 @@ class PublishBlock(_Block):
     )
 
 
-class StandInBlock(_Block):
+class ExportBlock(Block):
+    """What the tuned model becomes for a device. The lengths are built into the file."""
+
+    format: Literal["litertlm", "gguf"] = Field(description="The file's format.")
+    kv_cache: Annotated[int, Field(ge=16)] | None = Field(
+        None,
+        description="Tokens that the exported model can hold, prompt and answer together.",
+        examples=[1024],
+    )
+    prefill: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Tokens of a prompt that are read in one step.", examples=[256]
+    )
+
+
+class StandInBlock(Block):
     """How a rehearsal lightens the training for its stand-in model. Never used for the real run."""
 
     epochs: Annotated[int, Field(ge=1)] | None = Field(
@@ -180,7 +161,7 @@ class StandInBlock(_Block):
     )
 
 
-class JobSpec(_Block):
+class JobSpec(Block):
     """One fine-tuning job, from its rows to its published adapter."""
 
     version: Annotated[Literal[1], BeforeValidator(_whole_number)] = Field(
@@ -203,7 +184,21 @@ class JobSpec(_Block):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
         42, description="Decides the order of the rows, and with it the splits.", examples=[42]
     )
-    data: DataBlock = Field(DataBlock(), description="The rows, and how they are split.")
+    data: DataBlock = Field(
+        DataBlock(), description="The rows, what they mean, and how they are split."
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="What counts the tokens: a folder with tokenizer.json, relative to the spec, "
+        "or `owner/name@revision` on the Hub; without it, the base model's own.",
+        examples=["./tokenizer", "HuggingFaceTB/SmolLM2-135M-Instruct"],
+    )
+    chat_template: str | None = Field(
+        None,
+        description="File with the chat template (Jinja), relative to the spec; without it, the "
+        "tokenizer's own.",
+        examples=["chat_template.jinja"],
+    )
     tuning: TuningBlock = Field(TuningBlock(), description="How the model is tuned.")
     max_attempts: Annotated[int, Field(ge=1, le=10)] = Field(
         1, description="How many jobs may be paid for if earlier ones fail.", examples=[2]
@@ -212,6 +207,9 @@ class JobSpec(_Block):
         "hold",
         description="What happens if nobody can tell whether a job was created: `hold` waits for "
         "a person, `relaunch` may pay twice.",
+    )
+    export: ExportBlock | None = Field(
+        None, description="What the tuned model becomes for a device."
     )
     publish: PublishBlock | None = Field(
         None, description="Where the adapter goes; without it, it is collected but not published."
@@ -249,31 +247,6 @@ class LoadedSpec:
     def place(self, *path: str | int) -> Place:
         """Where a field stands in the file."""
         return self.document.place(path)
-
-    def data_file(self, override: Path | None = None) -> Path:
-        """The file with the rows: the one given on the command line, or the spec's own."""
-        if override is not None:
-            return override
-        if self.spec.data.path is None:
-            raise InputError(
-                "the spec names no data",
-                where=self.place("data"),
-                hint="Add `path:` under `data:`, or give --data FILE.",
-            )
-        file = self.file.parent / self.spec.data.path
-        try:
-            missing = not file.exists()
-            problem = f"there is no file {file}" if missing else f"{file} is a folder, not a file"
-            wrong = missing or file.is_dir()
-        except OSError as error:  # no right to look, a name that is too long
-            wrong, problem = True, f"cannot read {file}: {error.strerror}"
-        if wrong:
-            raise InputError(
-                problem,
-                where=self.place("data", "path"),
-                hint="The path is relative to the spec; or give --data FILE.",
-            )
-        return file
 
 
 def load_spec(file: Path, name: str | None = None) -> LoadedSpec:

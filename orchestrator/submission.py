@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 from orchestrator.connections import Connections
-from orchestrator.dataset.splits import write_splits
 from orchestrator.digests import sha256_file
 from orchestrator.errors import InputError
 from orchestrator.ledger import Ledger, RunFacts, Target
@@ -69,7 +68,8 @@ def _write_data(prepared: Prepared, parent: Path) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=parent))
     try:
-        write_splits(prepared.splits, partial)
+        for name, file in prepared.data.files.items():
+            _place(file, partial / f"{name}.jsonl")
         partial.rename(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -79,6 +79,14 @@ def _write_data(prepared: Prepared, parent: Path) -> Path:
                 hint="Make room, or set ORCHESTRATOR_HOME to a folder that you may write.",
             ) from error
     return folder
+
+
+def _place(file: Path, target: Path) -> None:
+    """Have the same content in another folder: without a copy, where the disk can do that."""
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copyfile(file, target)
 
 
 def _is_whole(prepared: Prepared, folder: Path) -> bool:

@@ -5,6 +5,7 @@ Fails every test in which the Hub face answered otherwise than its description s
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import socket
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import httpx2
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -34,6 +37,11 @@ hypothesis_settings.register_profile(
 )
 hypothesis_settings.load_profile("project")
 
+# Five seconds, the clients' own limit, is short where two tests run at once on a busy machine.
+for _client in (httpx.Client, httpx2.Client):
+    _limit = inspect.signature(_client).parameters["timeout"].default
+    _limit.connect = _limit.read = _limit.write = _limit.pool = 60.0
+
 _OUTSIDE = [
     "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT",
     "GOOGLE_BASE_URL",
@@ -44,6 +52,9 @@ _OUTSIDE = [
     "HF_TOKEN",
     "HF_ENDPOINT",
     "HF_TOKEN_PATH",
+    "HF_HUB_CACHE",
+    "HF_HUB_OFFLINE",
+    "HUGGINGFACE_HUB_CACHE",
     "STORAGE_EMULATOR_HOST",
     "ORCHESTRATOR_BUCKET",
     "ORCHESTRATOR_CALL_TIMEOUT_S",
@@ -62,6 +73,8 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME"):
         monkeypatch.setenv(name, str(home))
     monkeypatch.setenv("ORCHESTRATOR_HOME", str(home / "orchestrator"))
+    # Nobody asks the real Hub for tokenizers; tests that fetch say where from, and unset it.
+    monkeypatch.setenv("ORCHESTRATOR_OFFLINE", "1")
     return home
 
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from orchestrator.catalog import Catalog
 from orchestrator.data_files import data_folder
-from orchestrator.planner import Prepared, make_plan
+from orchestrator.data_rules import resolve_rules
+from orchestrator.dataset.rules import RowsFile
+from orchestrator.planner import Prepared, make_plan, resolve_model
+from orchestrator.preparation import prepare
 from orchestrator.spec import load_spec
 
 ROUTER = data_folder("jobs") / "router" / "llama-3.1-8b.yaml"
@@ -22,10 +25,15 @@ def plan(
     limit: int | None = None,
     catalog: Catalog | None = None,
 ) -> Prepared:
-    """A plan of a spec that lies as `spec.yaml` in `folder`."""
+    """A plan of a spec that lies as `spec.yaml` in `folder`; its rows are prepared there too."""
     file = folder / "spec.yaml"
     file.write_text(spec, encoding="utf-8")
-    return make_plan(load_spec(file, "spec.yaml"), data, limit=limit, catalog=catalog)
+    loaded = load_spec(file, "spec.yaml")
+    rules = resolve_rules(loaded, resolve_model(loaded, catalog))
+    files = [RowsFile(data, str(data))]
+    return make_plan(
+        loaded, prepare(files, rules, folder / "prepared-rows", limit=limit), catalog=catalog
+    )
 
 
 def changed(found: str, replacement: str) -> str:

@@ -95,7 +95,7 @@ def test_the_wheel_holds_every_module(wheel: list[str]) -> None:
 
 
 def test_the_wheel_holds_the_schemas_the_jobs_and_the_catalog(wheel: list[str]) -> None:
-    kinds = {"schemas": ("*.json",), "jobs": ("*.yaml", "*.jsonl")}
+    kinds = {"schemas": ("*.json",), "jobs": ("*.yaml", "*.jsonl", "*.json", "*.csv")}
     expected = {
         f"orchestrator/_data/{file.relative_to(ROOT).as_posix()}"
         for kind, patterns in kinds.items()
@@ -114,7 +114,7 @@ def test_no_file_of_schemas_or_jobs_is_left_out_for_its_suffix() -> None:
         for file in (ROOT / kind).rglob("*")
         if file.is_file()
     }
-    assert suffixes <= {".json", ".yaml", ".jsonl"}
+    assert suffixes <= {".json", ".yaml", ".jsonl", ".csv"}
 
 
 def test_the_sdist_holds_the_whole_tree(sdist: set[str]) -> None:

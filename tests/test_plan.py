@@ -48,8 +48,32 @@ CHANGES = {
     "stand_in.max_length": ("  learning_rate: 0.005", "  learning_rate: 0.005\n  max_length: 64"),
     "stand_in.batch_size": ("  learning_rate: 0.005", "  learning_rate: 0.005\n  batch_size: 2"),
 }
-#: Fields with only one value so far; and the place of the data, which is no part of the plan.
-FIXED = {"version", "service.name", "data.format", "data.path"}
+#: Fields that the router spec cannot change alone, and another value for each.
+OTHER_VALUES: dict[str, Any] = {
+    "service.name": "hf-jobs",
+    "data.format": "chat",
+    "data.mapping.columns": {"prompt": "question"},
+    "data.mapping.system": "Be brief.",
+    "data.mapping.developer": "Be brief.",
+    "data.mapping.template": "{prompt}!",
+    "data.mapping.think": "thinking",
+    "data.tools": "tools.json",
+    "data.subset": {"rows": 10},
+    "data.split.stratify_by": "difficulty",
+    "data.near_duplicates": 0.9,
+    "data.redact": True,
+    "tokenizer": "./tokenizer",
+    "chat_template": "chat.jinja",
+    "tuning.max_length": 512,
+    "tuning.too_long": "drop",
+    "export": {"format": "gguf"},
+}
+#: Fields with only one value so far; and the places of the data, which are no part of the plan.
+FIXED = {"version", "data.path"} | {
+    f"data.split.files.{name}" for name in ("train", "validation", "test")
+}
+#: Blocks that are changed as a whole.
+BLOCKS = ("data.subset.", "export.")
 
 
 def field_paths(model: type[BaseModel], before: str = "") -> Iterator[str]:
@@ -127,7 +151,51 @@ def test_rows_that_come_through_a_pipe_are_read_once_and_digested(tmp_path: Path
 
 
 def test_every_field_of_a_spec_is_tried() -> None:
-    assert set(CHANGES) | FIXED == set(field_paths(JobSpec))
+    paths = {path for path in field_paths(JobSpec) if not path.startswith(BLOCKS)}
+    assert set(CHANGES) | FIXED | set(OTHER_VALUES) - {"data.subset", "export"} == paths
+
+
+@pytest.mark.parametrize("field", OTHER_VALUES)
+def test_a_field_that_cannot_change_alone_is_in_the_digest_too(tmp_path: Path, field: str) -> None:
+    made = plan(tmp_path).plan
+    value = made.to_json()
+    block = value["spec"]
+    *outer, last = field.split(".")
+    for name in outer:
+        block = block[name]
+    assert block[last] != OTHER_VALUES[field]
+    block[last] = OTHER_VALUES[field]
+    assert plan_digest(Plan.from_json(value)) != made.digest
+
+
+def test_files_for_splits_are_in_the_digest_but_not_where_they_are(tmp_path: Path) -> None:
+    made = plan(tmp_path).plan
+    digests = []
+    for files in (None, {"train": "a.jsonl"}, {"train": "b/c.jsonl"}):
+        value = made.to_json()
+        value["spec"]["data"]["split"] = {"files": files} if files else {}
+        digests.append(plan_digest(Plan.from_json(value)))
+    assert digests[0] != digests[1] == digests[2]
+
+
+@pytest.mark.parametrize("told", ["estimate", "warnings", "refusals", "errors"])
+def test_what_is_only_told_of_a_plan_does_not_change_its_digest(tmp_path: Path, told: str) -> None:
+    """Where the tokenizer is, tokens are counted; elsewhere they are estimated."""
+    made = plan(tmp_path).plan
+    value = made.to_json()
+    other = {**value["estimate"], "tokens": 1, "exact": True} if told == "estimate" else ["other"]
+    value[told] = other
+    assert plan_digest(Plan.from_json(value)) == made.digest
+    assert Plan.from_json(value) != made
+
+
+def test_a_plan_of_an_earlier_version_is_still_read(tmp_path: Path) -> None:
+    value = plan(tmp_path).plan.to_json()
+    del value["errors"], value["estimate"]["exact"]
+    del value["data"]["left_out"], value["data"]["kept_together"]
+    for name in ("near_duplicates", "redact", "mapping", "subset", "tools"):
+        del value["spec"]["data"][name]
+    assert Plan.from_json(value).split("train").rows == 34
 
 
 @pytest.mark.parametrize("field", CHANGES)

@@ -10,12 +10,19 @@ from pathlib import Path
 import orjson
 import pytest
 
-from orchestrator.dataset.jsonl import Row
-from orchestrator.dataset.splits import prompt_completion_line, write_splits
+from orchestrator.dataset.preparing.prepared import DataError
 from orchestrator.errors import InputError
-from orchestrator.planner import DataError, Prepared
+from orchestrator.planner import Prepared
 from orchestrator.spec import SpecError
 from tests.router_spec import SAMPLE, SPEC, changed, plan
+
+#: Answers of any kind; only equal questions count as duplicates.
+ANY_TEXT = "answer: text\n  near_duplicates: 1"
+
+
+def different_rows(count: int) -> bytes:
+    """Rows of the same length, no two of which are equal."""
+    return b"".join(b'{"prompt": "p%05d", "completion": "c"}\n' % n for n in range(count))
 
 
 def spec_problem(folder: Path, spec: str) -> tuple[int | None, str, str]:
@@ -33,7 +40,8 @@ def line_of(text: str, spec: str) -> int:
 
 
 def rows_in_order(prepared: Prepared) -> list[bytes]:
-    return [line for split in prepared.splits for line in split.lines]
+    files = prepared.data.files.values()
+    return [line for file in files for line in file.read_bytes().splitlines(keepends=True)]
 
 
 def test_a_limit_takes_the_first_rows_of_the_shuffle_before_the_split(tmp_path: Path) -> None:
@@ -44,8 +52,8 @@ def test_a_limit_takes_the_first_rows_of_the_shuffle_before_the_split(tmp_path: 
         assert sum(split.rows for split in limited.plan.splits) == limit
         assert limited.plan.data.rows == 40
     in_file = [
-        prompt_completion_line(Row(1, orjson.loads(line)))
-        for line in SAMPLE.read_bytes().splitlines()
+        orjson.dumps({name: row[name] for name in ("prompt", "completion")}) + b"\n"
+        for row in map(orjson.loads, SAMPLE.read_bytes().splitlines())
     ]
     assert sorted(whole) == sorted(in_file)
     assert whole != in_file
@@ -114,7 +122,7 @@ def test_tokens_and_cost_are_those_of_the_split_that_is_written(
     tmp_path: Path, limit: int | None
 ) -> None:
     prepared = plan(tmp_path, limit=limit)
-    train = write_splits(prepared.splits, tmp_path)["train"]
+    train = prepared.data.files["train"]
     rows = [json.loads(line) for line in train.read_text("utf-8").splitlines()]
     characters = sum(len(row["prompt"]) + len(row["completion"]) for row in rows)
     estimate = prepared.plan.estimate
@@ -127,7 +135,7 @@ def test_tokens_and_cost_are_those_of_the_split_that_is_written(
 
 def test_the_facts_of_a_split_are_those_of_its_file(tmp_path: Path) -> None:
     prepared = plan(tmp_path)
-    for name, file in write_splits(prepared.splits, tmp_path).items():
+    for name, file in prepared.data.files.items():
         content = file.read_bytes()
         facts = prepared.plan.split(name)
         assert facts.sha256 == hashlib.sha256(content).hexdigest()
@@ -197,8 +205,8 @@ def test_a_validation_file_over_a_quarter_of_the_training_file_is_a_refusal(
 
 def test_the_quarter_is_counted_in_bytes_and_a_quarter_itself_is_taken(tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
-    data.write_text('{"prompt": "p", "completion": "c"}\n' * 100, encoding="utf-8")
-    spec = changed("answer: route-plan", "answer: text")
+    data.write_bytes(different_rows(100))
+    spec = changed("answer: route-plan", ANY_TEXT)
     split = "train: 0.85, validation: 0.10, test: 0.05"
     at = spec.replace(split, "train: 0.8, validation: 0.2, test: 0.0")
     over = spec.replace(split, "train: 0.79, validation: 0.2, test: 0.01")
@@ -207,12 +215,11 @@ def test_the_quarter_is_counted_in_bytes_and_a_quarter_itself_is_taken(tmp_path:
 
 
 def test_more_validation_rows_than_the_service_takes_are_a_refusal(tmp_path: Path) -> None:
-    row = b'{"prompt": "p", "completion": "c"}\n'
-    spec = changed("answer: route-plan", "answer: text")
+    spec = changed("answer: route-plan", ANY_TEXT)
     data = tmp_path / "rows.jsonl"
-    data.write_bytes(row * 50_000)
+    data.write_bytes(different_rows(50_000))
     assert plan(tmp_path, spec=spec, data=data).plan.refusals == ()
-    data.write_bytes(row * 50_010)
+    data.write_bytes(different_rows(50_010))
     (refusal,) = plan(tmp_path, spec=spec, data=data).plan.refusals
     assert "5001 rows; the service takes at most 5000" in refusal
 
@@ -222,12 +229,28 @@ def test_rows_that_the_service_would_cut_are_a_warning_counted_in_characters(
 ) -> None:
     """8192 tokens are about 25,842 characters of 0.317 tokens."""
     data = tmp_path / "rows.jsonl"
-    rows = [{"prompt": "\u00e9" * (length - 1), "completion": "c"} for length in (25_800, 25_900)]
-    data.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows * 20))
-    made = plan(tmp_path, spec=changed("answer: route-plan", "answer: text"), data=data).plan
+    rows = [
+        {"prompt": f"{number:02}".rjust(length - 1, "\u00e9"), "completion": "c"}
+        for length in (25_800, 25_900)
+        for number in range(20)
+    ]
+    data.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    made = plan(tmp_path, spec=changed("answer: route-plan", ANY_TEXT), data=data).plan
     assert made.warnings == (
         "20 rows are estimated at more than 8192 tokens, where the service cuts them",
     )
+
+
+def test_rows_left_out_and_duplicates_are_told(tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_bytes(different_rows(30) + different_rows(2))
+    numbers = "train: 20, validation: 5, test: 0"
+    spec = changed("answer: route-plan", ANY_TEXT).replace(
+        "train: 0.85, validation: 0.10, test: 0.05", numbers
+    )
+    facts = plan(tmp_path, spec=spec, data=data).plan.data
+    assert (facts.rows, facts.left_out.numbers_wanted) == (32, 7)
+    assert (facts.kept_together.groups, facts.kept_together.rows) == (2, 4)
 
 
 def test_a_plan_without_validation_or_publishing_says_so(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_schema_that_there_is_not_is_answered_with_those_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(["schema", "../job"]) == 2
-    assert "Schemas: job, prompt-completion, route-plan." in capsys.readouterr().err
+    assert "Schemas: chat, instruction, job," in capsys.readouterr().err
 
 
 def test_a_place_that_cannot_be_written_is_no_bug(
@@ -200,10 +200,10 @@ def test_every_shipped_spec_follows_it_and_says_where_it_is(name: str) -> None:
         {"seed": 2**32},
         {"service": "vertex"},
         {"service": None},
-        {"service": {"name": "hf-jobs"}},
+        {"service": {"name": "sagemaker"}},
         {"service": {"region": "x"}},
-        {"data": {"format": "messages"}},
-        {"data": {"answer": "json"}},
+        {"data": {"format": ["chat"]}},
+        {"data": {"answer": 7}},
         {"data": {"path": 3}},
         {"data": {"split": {"trian": 0.5}}},
         {"data": {"split": {"train": 0, "validation": 1, "test": 0}}},

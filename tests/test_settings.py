@@ -34,7 +34,10 @@ def test_defaults_are_the_real_services_and_nothing_is_guessed(tmp_path: Path) -
         hub_token=None,
         visibility_window_s=600.0,
         call_timeout_s=60.0,
+        hub_cache=tmp_path / "hf" / "hub",
+        offline=False,
     )
+    assert settings(tmp_path).cache_dir == tmp_path / "home" / "cache"
     assert settings(tmp_path).runs_dir == tmp_path / "home" / "runs"
     assert not (tmp_path / "home").exists()
 
@@ -199,5 +202,28 @@ def test_operations_names_every_variable() -> None:
     named = set(
         re.findall(r'"((?:ORCHESTRATOR|GOOGLE|STORAGE)_[A-Z_]+|HF_TOKEN|HF_ENDPOINT)"', source)
     )
-    assert len(named) == 10
+    assert len(named) == 11
     assert {name for name in named if name not in documented} == set()
+
+
+@pytest.mark.parametrize(
+    ("variables", "cache"),
+    [
+        ({"HF_HUB_CACHE": "/there/hub"}, "/there/hub"),
+        ({"HUGGINGFACE_HUB_CACHE": "/old/hub"}, "/old/hub"),
+        ({"HF_HOME": "/there"}, "/there/hub"),
+        ({"HF_HOME": "", "XDG_CACHE_HOME": "/cache"}, "/cache/huggingface/hub"),
+    ],
+)
+def test_the_cache_of_the_hubs_own_tools_is_found_as_they_find_it(
+    tmp_path: Path, variables: dict[str, str], cache: str
+) -> None:
+    assert settings(tmp_path, **variables).hub_cache == Path(cache)
+
+
+@pytest.mark.parametrize("name", ["ORCHESTRATOR_OFFLINE", "HF_HUB_OFFLINE"])
+def test_offline_is_said_with_a_yes(tmp_path: Path, name: str) -> None:
+    assert settings(tmp_path, **{name: "1"}).offline
+    assert settings(tmp_path, **{name: "True"}).offline
+    assert not settings(tmp_path, **{name: "0"}).offline
+    assert not settings(tmp_path, **{name: ""}).offline

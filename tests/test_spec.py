@@ -180,8 +180,7 @@ def test_a_list_where_a_block_belongs_is_named_in_the_words_of_yaml(
         ("tuning: {mode: full, rank: 8}", "`tuning`: mode full has no rank"),
         ("data: {split: {train: 0.5}}", "`data.split`: train, validation and test add up to 0.65"),
         ("data: {split: {train: 0, validation: 1, test: 0}}", "`data.split.train`: must be great"),
-        ("data: {format: messages}", "`data.format`: must be 'prompt-completion'"),
-        ("data: {answer: json}", "`data.answer`: must be 'route-plan' or 'text'"),
+        ("data: {format: 7}", "`data.format`: must be text (it is 7)"),
         ("data: {path: 3}", "`data.path`: must be text (it is 3)"),
         ("publish: {private: true}", "`publish.repo` is missing"),
         ("publish: {repo: a, private: 1}", "`publish.private`: must be true or false (it is 1)"),
@@ -189,7 +188,10 @@ def test_a_list_where_a_block_belongs_is_named_in_the_words_of_yaml(
         ("publish: {repo: a, tags: [1]}", "`publish.tags.0`: must be text (it is 1)"),
         ("on_uncertain: no", "`on_uncertain`: must be 'hold' or 'relaunch' (it is False)"),
         ("max_attempts: 11", "`max_attempts`: must be less than or equal to 10 (it is 11)"),
-        ("service: {name: hf-jobs}", "`service.name`: must be 'vertex' (it is 'hf-jobs')"),
+        (
+            "service: {name: sagemaker}",
+            "`service.name`: must be 'vertex' or 'hf-jobs' (it is 'sagemaker')",
+        ),
         ("service: vertex", "`service`: must be a block of `key: value` lines (it is 'vertex')"),
     ],
 )
@@ -275,26 +277,6 @@ def test_a_model_like_none_that_is_known_lists_the_known_ones(tmp_path: Path) ->
     ((_, _, hint),) = problems(tmp_path, "version: 1\nname: a\nbase_model: zzz\n")
     assert hint.startswith("Known: ")
     assert "qwen/qwen3@qwen3-32b" in hint
-
-
-def test_a_spec_without_data_says_both_ways_to_give_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        load(tmp_path, BASE + "data:\n  answer: text\n").data_file()
-    assert str(caught.value).startswith("spec.yaml:5:3: the spec names no data")
-    assert "--data FILE" in caught.value.hint
-
-
-def test_the_path_of_the_data_is_relative_to_the_spec_and_an_override_is_not(
-    tmp_path: Path,
-) -> None:
-    loaded = load(tmp_path, BASE + "data: {path: rows.jsonl}\n")
-    with pytest.raises(InputError, match="there is no file") as caught:
-        loaded.data_file()
-    assert caught.value.where is not None
-    assert caught.value.where.line == loaded.place("data", "path").line
-    (tmp_path / "rows.jsonl").touch()
-    assert loaded.data_file() == tmp_path / "rows.jsonl"
-    assert loaded.data_file(Path("other.jsonl")) == Path("other.jsonl")
 
 
 def test_a_spec_cannot_be_changed_after_it_is_read(tmp_path: Path) -> None:

@@ -17,6 +17,12 @@ from orchestrator.spec import load_spec
 from tests.router_spec import ROUTER, SAMPLE
 
 NAMES = ["router/gemma-3-27b", "router/llama-3.1-8b", "router/qwen3-32b"]
+OTHERS = [
+    "functiongemma/cycling-copilot",
+    "functiongemma/support-router",
+    "math/benchmarks",
+    "math/qwen3-32b",
+]
 LLAMA = "router/llama-3.1-8b"
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -45,8 +51,8 @@ def written() -> set[str]:
 # --------------------------------------------------------------------------------- found by name
 
 
-def test_the_three_router_specs_are_there() -> None:
-    assert list(shipped_names()) == NAMES
+def test_the_shipped_specs_are_there() -> None:
+    assert list(shipped_names()) == [*OTHERS, *NAMES]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,7 +60,7 @@ def test_the_three_router_specs_are_there() -> None:
 def test_a_name_is_found_from_an_empty_folder(shell: Shell, name: str, suffix: str) -> None:
     code, out, err = shell("check", name + suffix)
     assert (code, err) == (0, "")
-    assert out == "(shipped) router/sample.jsonl: 40 rows, no errors\n"
+    assert out.splitlines()[-1].startswith("(shipped) router/sample.jsonl: 40 rows, no errors")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,8 +91,8 @@ def test_shipped_specs_name_themselves_and_their_repos_alike() -> None:
     for name, file in shipped_names().items():
         spec = load_spec(file).spec
         assert spec.name == name.replace("/", "-")
-        assert spec.publish is not None
-        assert spec.publish.repo == f"{spec.name}-adapter"
+        adapter = "-adapter" if spec.tuning.mode == "peft" else ""
+        assert spec.publish is None or spec.publish.repo == f"{spec.name}{adapter}"
         assert spec.data.path is not None
         assert "/" not in spec.data.path, "a copy holds the rows beside the spec"
 
@@ -199,14 +205,14 @@ def test_a_name_that_no_file_can_have_is_no_bug(shell: Shell) -> None:
 def test_the_list_says_what_each_one_is(shell: Shell) -> None:
     code, out, err = shell("specs")
     assert (code, err) == (0, "")
-    assert [line for line in out.splitlines() if not line.startswith(" ")] == NAMES
+    assert [line for line in out.splitlines() if not line.startswith(" ")] == [*OTHERS, *NAMES]
     assert "  Router agent on Qwen3 32B: a user query becomes a route plan.\n" in out
     assert "  google/gemma3@gemma-3-27b-it, vertex\n" in out
 
 
 def test_the_list_for_programs_is_one_document(shell: Shell) -> None:
     listed = json.loads(shell("specs", "--json")[1])
-    assert [entry["name"] for entry in listed] == NAMES
+    assert [entry["name"] for entry in listed] == [*OTHERS, *NAMES]
     for entry in listed:
         assert set(entry) == {"name", "base_model", "service", "description", "file"}
         assert Path(entry["file"]).is_file()
@@ -238,9 +244,19 @@ def test_a_copy_works_where_it_is(shell: Shell, name: str) -> None:
     assert (code, out) == (0, f"{short}.yaml\n")
     assert f"orchestrator check {short}.yaml" in err
     assert written() == {f"{short}.yaml", "sample.jsonl", ".orchestrator/job.schema.json"}
-    assert shell("check", f"{short}.yaml") == (0, "sample.jsonl: 40 rows, no errors\n", "")
+    code, out, err = shell("check", f"{short}.yaml", "--only", "form")
+    assert (code, err) == (0, "")
+    assert out.endswith("\nsample.jsonl: 40 rows, no errors\n")
     mine, theirs = (json.loads(shell("plan", s, "--json")[1]) for s in (f"{short}.yaml", name))
     assert mine == theirs
+
+
+@pytest.mark.parametrize("name", ["functiongemma/support-router", "functiongemma/cycling-copilot"])
+def test_a_copy_brings_the_tools_that_its_rows_call(shell: Shell, name: str) -> None:
+    short = name.rpartition("/")[2]
+    assert shell("specs", "copy", name, "mine")[0] == 0
+    assert f"mine/{short}.tools.json" in written()
+    assert shell("check", f"mine/{short}.yaml", "--only", "form,service")[0] == 0
 
 
 def test_the_copy_leads_editors_to_the_schema_beside_it(shell: Shell) -> None:

@@ -16,7 +16,9 @@ from tests.router_spec import ROUTER
 #: What the model of the spec brings, and the reader of YAML.
 SPEC = {"annotated_types", "pydantic", "pydantic_core", "typing_extensions", "typing_inspection"}
 SPEC |= {"click", "orjson", "yaml"}
-ROWS = SPEC | {"jsonschema_rs"}
+ROWS = SPEC | {"jsonschema_rs", "jiter", "jinja2", "markupsafe", "rensa"}
+#: So multiprocessing names the main module once more.
+ROWS |= {"__mp_main__"}
 #: Our own parts that no offline command has a use for.
 ONLINE = {"connections", "ledger", "pipeline", "sandbox", "services", "stores", "submission"}
 

@@ -25,7 +25,8 @@ _READER_GONE = 141
 
 _COMMANDS = {
     "specs": "List the specs that come with the program, or copy one.",
-    "check": "Check a spec and its rows, offline.",
+    "check": "Check a spec and its rows before anything is uploaded.",
+    "prepare": "Write the rows as the service takes them: converted, split, summarised.",
     "plan": "Show what would be trained, what it costs and what the service would refuse.",
     "submit": "Stage the rows and launch the tuning job, at most once.",
     "poll": "Ask the services for news and move every unfinished run on.",
@@ -144,17 +145,17 @@ def _forget_stderr() -> None:
 
 
 def _show(error: OrchestratorError) -> None:
-    from orchestrator.cli.printing import print_report
-    from orchestrator.planner import DataError
+    from orchestrator.cli.printing import print_report, visible
+    from orchestrator.dataset.preparing.prepared import DataError
     from orchestrator.spec import SpecError
 
     if isinstance(error, SpecError):
         for problem in error.problems:
-            click.echo(f"error: {problem}", err=True)
+            click.echo(visible(f"error: {problem}"), err=True)
         return
     if isinstance(error, DataError):
         print_report(error.report, err=True)
-    click.echo(f"error: {error}", err=True)
+    click.echo(visible(f"error: {error}"), err=True)
 
 
 def _machine(error: OSError) -> int:

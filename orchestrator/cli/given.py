@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.errors import InputError
-from orchestrator.planner import Prepared, make_plan
+from orchestrator.catalog import Model
+from orchestrator.cli.network import FetchOnDemand
+from orchestrator.data_rules import resolve_rules
+from orchestrator.data_sources import resolve_source
+from orchestrator.dataset.preparing.prepared import PreparedData
+from orchestrator.errors import CheckFailed, InputError
+from orchestrator.plan import Plan
+from orchestrator.planner import Prepared, make_plan, need_launchable, resolve_model
+from orchestrator.preparation import prepare
+from orchestrator.settings import Settings
 from orchestrator.shipped import SpecSource, find_spec
 from orchestrator.spec import LoadedSpec, load_spec
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The file with the rows, and how messages call it."""
-
-    file: Path
-    label: str
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,6 @@ class GivenSpec:
     source: SpecSource
     loaded: LoadedSpec
 
-    def rows(self, override: Path | None) -> Rows:
-        """The file with the rows: `override`, or the one that the spec names."""
-        if override == Path("-") and not override.exists():
-            raise InputError(
-                "--data -: the rows are read from a file",
-                hint="Standard input has a file's name too: --data /dev/stdin",
-            )
-        file = self.loaded.data_file(override)
-        return Rows(file, str(file) if override else self.source.data_label(file))
-
 
 def read_given(spec: Path) -> GivenSpec:
     """Find and read a spec; raises `InputError` or `SpecError` with places."""
@@ -43,8 +33,49 @@ def read_given(spec: Path) -> GivenSpec:
     return GivenSpec(source, load_spec(source.file, source.label))
 
 
-def plan_given(spec: Path, data: Path | None, *, limit: int | None) -> Prepared:
-    """The plan of what a command line names."""
+def prepare_given(
+    spec: Path, data: Path | None, *, limit: int | None, out: Path | None = None
+) -> tuple[GivenSpec, PreparedData]:
+    """The prepared rows of what a command line names."""
     given = read_given(spec)
-    rows = given.rows(data)
-    return make_plan(given.loaded, rows.file, limit=limit, name=rows.label)
+    model = resolve_model(given.loaded)
+    return given, _prepared(given, model, data, limit=limit, out=out)
+
+
+def plan_given(spec: Path, data: Path | None, *, limit: int | None) -> Prepared:
+    """The plan of what a command line names, after its rows were prepared."""
+    given = read_given(spec)
+    model = resolve_model(given.loaded)
+    need_launchable(model)
+    return make_plan(given.loaded, _prepared(given, model, data, limit=limit))
+
+
+def need_sound(plan: Plan, hint: str) -> None:
+    """Raise if the plan shows already that its job would be refused, or trained wrongly."""
+    if plan.errors:
+        raise CheckFailed("; ".join(plan.errors), hint=hint)
+    if plan.refusals:
+        raise CheckFailed(
+            "the service would refuse this job: " + "; ".join(plan.refusals), hint=hint
+        )
+
+
+def _prepared(
+    given: GivenSpec,
+    model: Model,
+    data: Path | None,
+    *,
+    limit: int | None,
+    out: Path | None = None,
+) -> PreparedData:
+    if data == Path("-") and not data.exists():
+        raise InputError(
+            "--data -: the rows are read from a file",
+            hint="Standard input has a file's name too: --data /dev/stdin",
+        )
+    settings = Settings.from_env()
+    fetch = FetchOnDemand(settings)
+    rules = resolve_rules(given.loaded, model, tokenizers=fetch.tokenizers(given.loaded.spec))
+    label = given.source.data_label
+    source = resolve_source(given.loaded, data, fetch=fetch, label=label)
+    return prepare(source.iter_files(), rules, settings.home, limit=limit, out=out)

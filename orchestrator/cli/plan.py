@@ -9,7 +9,8 @@ import click
 from orchestrator.cli.given import plan_given
 from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
 from orchestrator.cli.printing import print_json, print_pairs, print_table, size
-from orchestrator.plan import Plan
+from orchestrator.cli.rows_told import duplicates_text, left_out_text
+from orchestrator.plan import DataFacts, Plan
 
 
 @click.command()
@@ -25,14 +26,24 @@ def command(spec: Path, data: Path | None, limit: int | None, as_json: bool) -> 
         orchestrator plan router/llama-3.1-8b --data rows.jsonl --limit 200
 
     Offline, and the same on every machine: the digest names exactly this spec, data and catalog.
-    Exit 1 if the service would refuse the job.
+    Exit 1 if the service would refuse the job, or answers would be cut. The rows are prepared first
+    (`orchestrator prepare`), and kept below ORCHESTRATOR_HOME: the next plan of them is quick.
     """
     plan = plan_given(spec, data, limit=limit).plan
     if as_json:
         print_json(plan.to_json())
     else:
         print_plan(plan)
-    return 1 if plan.refusals else 0
+    return 1 if plan.refusals or plan.errors else 0
+
+
+def _rows_told(data: DataFacts) -> list[tuple[str, str]]:
+    """What became of rows that are not simply in a split of their own."""
+    told = [
+        ("left out", left_out_text(data.left_out)),
+        ("duplicates", duplicates_text(data.kept_together)),
+    ]
+    return [(name, text) for name, text in told if text]
 
 
 def print_plan(plan: Plan) -> None:
@@ -57,6 +68,7 @@ def print_plan(plan: Plan) -> None:
             ("base model", f"{plan.model.id}  ({plan.model.hub_id}, licence {plan.model.licence})"),
             ("service", f"{plan.spec.service.name}, {plan.spec.service.location}"),
             ("data", f"{plan.data.rows} rows{limited}, sha256 {plan.data.sha256}"),
+            *_rows_told(plan.data),
             (
                 "mode",
                 hyper.mode + (f", rank {hyper.rank}, {hyper.adapter_size}" if hyper.rank else ""),
@@ -64,7 +76,10 @@ def print_plan(plan: Plan) -> None:
             ("epochs", str(hyper.epochs)),
             ("learning rate", rate),
             ("adapter", adapter_size),
-            ("tokens", f"about {plan.estimate.tokens:,} billed"),
+            (
+                "tokens",
+                f"{'' if plan.estimate.exact else 'about '}{plan.estimate.tokens:,} billed",
+            ),
             ("cost", f"about ${plan.estimate.cost_usd:,.2f}"),
             ("basis", plan.estimate.basis),
             ("publish to", plan.spec.publish.repo if plan.spec.publish else "nowhere"),
@@ -79,3 +94,5 @@ def print_plan(plan: Plan) -> None:
         click.echo(f"\nwarning: {warning}")
     for refusal in plan.refusals:
         click.echo(f"\nthe service would refuse this: {refusal}")
+    for error in plan.errors:
+        click.echo(f"\nerror: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,27 @@ if TYPE_CHECKING:
 
 #: Longer than any line of a table: nothing is folded where no terminal sets the width.
 _LONGEST_LINE = 100_000
+#: What terminals obey instead of showing it: control characters, those that turn the direction of
+#: text around, and separators of lines that are no line ends to anybody else.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """The text with what a terminal would obey as escapes: rows may hold anything.
+
+    Line ends and tabs stay.
+    """
+    return _OBEYED.sub(_escape, text)
+
+
+def visible_line(text: str) -> str:
+    """The same on one line: text of rows must not look like further lines of ours."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\u{code:04x}"
 
 
 def print_json(value: Any) -> None:
@@ -25,7 +47,8 @@ def print_json(value: Any) -> None:
         text = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONEncodeError:  # a file's name that is not text: only escapes can hold it
         text = json.dumps(value, indent=2)
-    click.echo(text)
+    # In a string of JSON these escapes mean the characters; elsewhere there are none.
+    click.echo(visible(text))
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
@@ -38,7 +61,7 @@ def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
     width = shutil.get_terminal_size().columns - 1 if _on_terminal() else _LONGEST_LINE
     for name, value in pairs:
         lines = textwrap.wrap(
-            value,
+            visible(value),
             max(width - len(indent), 20),
             break_long_words=False,
             break_on_hyphens=False,
@@ -55,7 +78,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         # The first column names the row: it is for copying, and must stay whole.
         table.add_column(name, overflow="fold", no_wrap=position == 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(visible_line, row))
     _print(table)
 
 
@@ -80,16 +103,17 @@ def print_report(report: Report, *, err: bool = False) -> None:
     """Findings, worst first, with bounded examples and exact counts."""
     for group in report.findings:
         for finding in group.examples:
-            hint = f"\n  {finding.hint}" if finding.hint else ""
-            click.echo(f"{group.level}: {finding.place}: {finding.message}{hint}", err=err)
+            hint = f"\n  {visible(finding.hint)}" if finding.hint else ""
+            said = visible_line(f"{group.level}: {finding.place}: {finding.message}")
+            click.echo(f"{said}{hint}", err=err)
         more = group.count - len(group.examples)
         if more:
-            click.echo(f"  … and {more} more rows like these ({group.code})", err=err)
+            click.echo(f"  … and {more:,} more rows like these ({group.code})", err=err)
 
 
 def note(line: str) -> None:
     """A line about what happens, on standard error."""
-    click.echo(line, err=True)
+    click.echo(visible(line), err=True)
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.extras import need_sandbox_extra
-from orchestrator.cli.given import plan_given
+from orchestrator.cli.given import need_sound, plan_given
 from orchestrator.cli.interrupts import Interrupts
 from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
 from orchestrator.cli.printing import counted, note, print_json, print_pairs
 from orchestrator.cli.progress import Display
-from orchestrator.errors import CheckFailed, InputError
+from orchestrator.errors import InputError
 from orchestrator.settings import Settings
 from orchestrator.state import RunState
 
@@ -57,11 +57,7 @@ def command(
     no account. Exit 0 if the adapter was published.
     """
     prepared = plan_given(spec, data, limit=limit)
-    if prepared.plan.refusals:
-        raise CheckFailed(
-            "the service would refuse this job: " + "; ".join(prepared.plan.refusals),
-            hint="See: orchestrator plan",
-        )
+    need_sound(prepared.plan, hint="See: orchestrator plan")
     need_sandbox_extra(trains=stand_in == "tiny")
     from orchestrator.sandbox.rehearsal import new_folder, rehearse
 

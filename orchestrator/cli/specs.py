@@ -60,6 +60,8 @@ def copy(name: str, destination: Path, force: bool) -> int:
     copied = copy_spec(find_shipped(name), destination, overwrite=force)
     if copied.rows is not None:
         note(f"its rows are in {copied.rows}")
+    if copied.tools is not None:
+        note(f"its tools are in {copied.tools}")
     note(f"go on with: orchestrator check {shlex.quote(str(copied.spec))}")
     click.echo(copied.spec)
     return 0

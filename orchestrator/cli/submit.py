@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.given import plan_given
+from orchestrator.cli.given import need_sound, plan_given
 from orchestrator.cli.options import data_option, limit_option, spec_argument
 from orchestrator.cli.printing import note
 from orchestrator.cli.session import next_command, open_session, tell, tell_interrupted
 from orchestrator.cli.watch import interval_option, watch
-from orchestrator.errors import CheckFailed
 from orchestrator.state import RunState
 
 
@@ -31,11 +30,7 @@ def command(
     before anything is written.
     """
     prepared = plan_given(spec, data, limit=limit)
-    if prepared.plan.refusals:
-        raise CheckFailed(
-            "the service would refuse this job: " + "; ".join(prepared.plan.refusals),
-            hint="Nothing was uploaded. See: orchestrator plan",
-        )
+    need_sound(prepared.plan, hint="Nothing was uploaded. See: orchestrator plan")
     with open_session() as session:
         run, is_new = session.pipeline.submit(prepared, again=again)
         if not is_new:

@@ -31,7 +31,7 @@ def run_cost(facts: Facts) -> Cost:
     usd = sum(
         plan.estimate.cost_usd
         if tokens is None
-        else tokens * plan.model.usd_per_million_tokens / 1e6
+        else tokens * (plan.model.usd_per_million_tokens or 0.0) / 1e6
         for tokens in reported
     )
     return Cost(usd, is_estimate=None in reported)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
+import threading
 from urllib.parse import urlsplit
 
 from orchestrator.errors import Ambiguous, InputError
@@ -44,3 +46,33 @@ def check_listening(endpoint: str | None) -> None:
             hint="Is the sandbox running? Start it: orchestrator sandbox up. "
             "Or unset the address: it leads away from the real service.",
         ) from error
+
+
+def answers_within(endpoint: str, timeout_s: float) -> bool:
+    """Whether a connection to the endpoint's host can be made in this time.
+
+    The look-up of a name has no timeout of its own, and can take far longer than a connection.
+    True without a look where a proxy is set: only the client knows how to go through it.
+    """
+    from urllib.request import getproxies, proxy_bypass
+
+    address = urlsplit(endpoint)
+    host = address.hostname or ""
+    if getproxies().get(address.scheme) and not proxy_bypass(host):
+        return True
+    try:
+        port = address.port or (443 if address.scheme == "https" else 80)
+    except ValueError:
+        return True  # the client words it
+    made = threading.Event()
+
+    def connect() -> None:
+        with contextlib.suppress(OSError):
+            socket.create_connection((host, port), timeout=timeout_s).close()
+            made.set()
+        ended.set()
+
+    ended = threading.Event()
+    threading.Thread(target=connect, name="reach-endpoint", daemon=True).start()
+    ended.wait(timeout_s)
+    return made.is_set()

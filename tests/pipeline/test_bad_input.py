@@ -167,8 +167,9 @@ def test_a_mistake_is_named_and_leaves_nothing(
     assert bench.sandbox.disk.list("sandbox-bucket", "") == []
     assert bench.sandbox.vertex.jobs() == []
     left = [path for path in (tmp_path / "fresh").rglob("*") if path.is_file()]
-    assert all(path.name.startswith("ledger.db") for path in left)
-    if left:
+    ledgers = [path for path in left if "prepared" not in path.parts]  # rows that were sound
+    assert all(path.name.startswith("ledger.db") for path in ledgers)
+    if ledgers:
         assert Ledger(f"sqlite:///{tmp_path / 'fresh' / 'ledger.db'}").run_ids() == []
 
 
@@ -247,7 +248,7 @@ def test_a_disk_that_cannot_be_written_is_named_and_is_no_bug(
     def fail(*_: object) -> None:
         raise OSError(code, "No room", "train.jsonl")
 
-    monkeypatch.setattr("orchestrator.submission.write_splits", fail)
+    monkeypatch.setattr("orchestrator.submission._place", fail)
     assert run(["submit", str(ROUTER)]) == 2
     captured = capsys.readouterr()
     assert "No room" in captured.err

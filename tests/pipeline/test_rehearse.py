@@ -84,14 +84,16 @@ class TestReplay:
         assert sandbox.options.stand_in == "replay"
 
     def test_a_folder_that_is_not_empty_is_left_alone(self, tmp_path: Path) -> None:
-        (tmp_path / "mine.txt").write_text("precious")
+        kept = tmp_path / "kept"
+        kept.mkdir()
+        (kept / "mine.txt").write_text("precious")
         done = run(
-            ["rehearse", str(ROUTER), "--stand-in", "replay", "--keep", str(tmp_path)],
+            ["rehearse", str(ROUTER), "--stand-in", "replay", "--keep", str(kept)],
             tmp_path / "h",
         )
         assert done.returncode == 2
         assert "not an empty folder" in done.stderr
-        assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+        assert [path.name for path in kept.iterdir()] == ["mine.txt"]
 
     def test_bad_rows_leave_no_folder_behind(self, tmp_path: Path) -> None:
         bad = tmp_path / "bad.jsonl"

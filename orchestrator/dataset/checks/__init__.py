@@ -1,0 +1,1 @@
+"""The kinds of checks, a module each; `base` says what a kind is."""

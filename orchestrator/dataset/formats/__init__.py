@@ -1,0 +1,1 @@
+"""What the fields of a row mean: a module for each format, and those that users add."""

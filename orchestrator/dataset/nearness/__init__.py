@@ -1,0 +1,1 @@
+"""Which questions are nearly the same: words, bands, verified pairs."""

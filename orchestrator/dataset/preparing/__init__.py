@@ -1,0 +1,1 @@
+"""From rows to the files that a service takes: subset, groups, order, splits, summary."""

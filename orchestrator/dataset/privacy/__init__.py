@@ -1,0 +1,1 @@
+"""E-mail addresses, phone numbers, keys and tokens: found, masked, redacted."""

@@ -1,0 +1,1 @@
+"""Runs the checks over files, in parts, on all cores."""

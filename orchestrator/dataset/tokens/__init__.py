@@ -1,0 +1,1 @@
+"""What a row becomes for the model: the chat template, the tokenizer, the counts."""

@@ -1,0 +1,134 @@
+"""`orchestrator prepare`: what it prints, writes and refuses; and what is masked where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from orchestrator.cli import run
+from orchestrator.dataset.example import Call, Example, Message
+from orchestrator.dataset.privacy.redaction import redacted
+from orchestrator.sandbox.vertex.rows import read_rows
+from tests.router_spec import ROUTER, SAMPLE, SPEC
+
+
+def prepared(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> Any:
+    assert run(["prepare", *map(str, arguments), "--json"]) == code
+    captured = capsys.readouterr()
+    return json.loads(captured.out) if code == 0 else captured.err
+
+
+def test_the_files_are_what_the_service_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = prepared(capsys, ROUTER, "--out", tmp_path / "out")
+    assert found["made"] is True
+    assert found["folder"] == str(tmp_path / "out")
+    for split in found["splits"]:
+        lines = (tmp_path / "out" / f"{split['name']}.jsonl").read_bytes().splitlines()
+        assert len(read_rows(lines)) == split["rows"]
+    summary = orjson.loads((tmp_path / "out" / "summary.json").read_bytes())
+    assert summary == {name: found[name] for name in summary}
+
+
+def test_a_second_time_nothing_is_done_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["prepare", str(ROUTER), "--out", str(tmp_path / "out")]
+    assert run(arguments) == 0
+    first = capsys.readouterr()
+    assert run(arguments) == 0
+    again = capsys.readouterr()
+    assert "nothing to do" not in first.err
+    assert "nothing to do" in again.err
+    assert again.out == first.out
+    (tmp_path / "out" / "train.jsonl").write_text("mine")
+    assert run(arguments) == 0
+    assert "prepared again: train.jsonl was changed" in capsys.readouterr().err
+
+
+def test_the_plan_takes_what_was_prepared(capsys: pytest.CaptureFixture[str]) -> None:
+    found = prepared(capsys, ROUTER, "--limit", "20")
+    assert run(["plan", str(ROUTER), "--limit", "20", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [split["sha256"] for split in plan["splits"]] == [s["sha256"] for s in found["splits"]]
+    assert prepared(capsys, ROUTER, "--limit", "20")["made"] is False
+
+
+def test_rows_that_are_wrong_are_named_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_bytes(SAMPLE.read_bytes() + b'{"prompt": "p", "completion": "not JSON"}\n')
+    told = prepared(capsys, ROUTER, "--data", bad, "--out", tmp_path / "out", code=1)
+    assert f"{bad}:41" in told
+    assert "1 of 41 rows are wrong" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_other_things_exits_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    told = prepared(capsys, ROUTER, "--out", tmp_path, code=2)
+    assert "mine.txt" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_dropping_rows_without_a_tokenizer_exits_2_for_prepare_and_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC.replace("  epochs: 3\n", "  epochs: 3\n  too_long: drop\n"))
+    for command in ("prepare", "plan"):
+        assert run([command, str(spec), "--data", str(SAMPLE)]) == 2
+        assert "an estimate must not decide" in capsys.readouterr().err
+
+
+def test_the_model_of_another_service_is_prepared_but_not_planned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = SPEC[: SPEC.index("tuning:")].replace("name: vertex", "name: hf-jobs")
+    text = text.replace("meta/llama3_1@llama-3.1-8b-instruct", "google/functiongemma-270m-it")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(text)
+    found = prepared(capsys, spec, "--data", SAMPLE, "--out", tmp_path / "out")
+    assert found["rows"] == 40
+    assert run(["plan", str(spec), "--data", str(SAMPLE)]) == 2
+    assert "no job is launched on hf-jobs yet" in capsys.readouterr().err
+
+
+def shout(text: str) -> str:
+    return text.replace("secret", '["MASKED"]')
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("a secret", 'a ["MASKED"]'),
+        ('{"secret" : "x secret"}', '{"[\\"MASKED\\"]" : "x [\\"MASKED\\"]"}'),
+        ('{"a":  [1.50, "b"]}', '{"a":  [1.50, "b"]}'),
+        ("{secret", '{["MASKED"]'),
+    ],
+)
+def test_texts_are_masked_and_documents_stay_documents(text: str, masked: str) -> None:
+    made = redacted(Example("f", 1, "p", text, {}), shout)
+    assert made.answer == masked
+    if text.endswith("}"):
+        json.loads(str(made.answer))
+
+
+def test_calls_are_masked_in_their_values_and_rows_without_secrets_stay_the_same() -> None:
+    call = Call("secret", {"secret": ["my secret", 1, {"in": "secret"}]})
+    answer = (Message("assistant", "secret", (call,), thinking="secret"),)
+    made = redacted(Example("f", 1, (Message("user", "secret"),), answer, {}), shout)
+    mask = '["MASKED"]'
+    assert made.prompt == (Message("user", mask),)
+    kept = Call("secret", {"secret": [f"my {mask}", 1, {"in": mask}]})
+    assert made.answer == (Message("assistant", mask, (kept,), thinking=mask),)
+    plain = Example("f", 1, "p", "c", {})
+    assert redacted(plain, shout) is plain
