@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -37,7 +38,7 @@ from orchestrator.dataset.running.engine import check_files, check_in_parts  # n
 from orchestrator.spec import DataBlock  # noqa: E402
 
 KINDS = ("form", "duplicates")
-#: How many bytes the slow peers get.
+#: How many bytes the slow peers get; `datasets`, which takes long to begin, ten times as many.
 SAMPLE_BYTES = 4_000_000
 TOKENS = TokenRules("none", None, None, "none", 0.3, "not used")
 
@@ -174,9 +175,31 @@ def acceptor(by: str, name: str) -> Callable[[object], object]:
         import jsonschema_rs
 
         return jsonschema_rs.validator_for(schema(name)).is_valid
+    if by == "fastjsonschema":
+        import fastjsonschema
+
+        compiled: Callable[[object], object] = fastjsonschema.compile(schema(name))
+        return compiled
     import jsonschema
 
-    return jsonschema.validators.validator_for(schema(name))(schema(name)).is_valid
+    accepts: Callable[[Any], bool] = jsonschema.validators.validator_for(schema(name))(
+        schema(name)
+    ).is_valid
+    return accepts
+
+
+def loaded(folder: Path) -> Callable[[Path], None]:
+    """`datasets.load_dataset`, which writes an Arrow table, into a new cache each time."""
+    os.environ |= {"HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
+    import datasets
+
+    datasets.disable_progress_bars()
+
+    def run(file: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as cache:
+            datasets.load_dataset("json", data_files=str(file), split="train", cache_dir=cache)
+
+    return run
 
 
 # ---------------------------------------------------------------------------------- measure
@@ -201,11 +224,14 @@ def measure(file: Path, folder: Path, rounds: int, cores: int) -> list[Speed]:
     """The speeds of all programs, in rounds."""
     tiny = route_plans(folder / "tiny.jsonl", 100_000)
     sample = route_plans(folder / "sample.jsonl", SAMPLE_BYTES)
+    larger = route_plans(folder / "larger.jsonl", 10 * SAMPLE_BYTES)
     peers: dict[str, tuple[Callable[[Path], None], Path]] = {
         "orjson: row and answer": (row_and_answer, file),
         "orjson: row": (row_alone, file),
         "orjson + jsonschema-rs: row and answer": (validated("jsonschema-rs"), file),
         "orjson + jsonschema: row and answer (sample)": (validated("jsonschema"), sample),
+        "orjson + fastjsonschema: row and answer (sample)": (validated("fastjsonschema"), sample),
+        "datasets.load_dataset: row (sample)": (loaded(folder), larger),
     }
     mine = f"form, duplicates: per core of {cores}"
     busy = "form, duplicates: per processor second"

@@ -86,6 +86,8 @@ _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?(?![^\s,}\]<])", re.
 _WORD = re.compile(r"[^,{}\[\]<]*")
 _BARE_NAME = re.compile(r"[^\s,:{}\[\]<>]+")
 _CALL_START = re.compile(r'\{\s*"(name|type|function|parameters)"\s*:')
+#: Marks that end a turn and space between them, read from the end of a text.
+_ENDS = re.compile(rf"(?:(?:{'|'.join(re.escape(mark[::-1]) for mark in END_MARKS)})\s*)+")
 _WORDS = {"true": True, "false": False, "null": None}
 
 
@@ -131,10 +133,9 @@ def detect(template_text: str) -> Syntax | None:
 
 def _without_end(text: str) -> tuple[str, bool]:
     """The text before the marks that end a turn, and whether there were any."""
-    body, ended = text.rstrip(), False
-    while mark := next((mark for mark in END_MARKS if body.endswith(mark)), None):
-        body, ended = body[: -len(mark)].rstrip(), True
-    return body, ended
+    body = text.rstrip()
+    found = _ENDS.match(body[::-1])
+    return (body[: -found.end()], True) if found is not None else (body, False)
 
 
 _Read = tuple[list[ToolCall], str, list[Problem]]

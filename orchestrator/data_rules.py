@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.catalog import Model
 from orchestrator.data_files import schema_text
-from orchestrator.data_sources import Fetch, resolve_source
+from orchestrator.data_sources import Fetch, RowsSource, resolve_source
 from orchestrator.dataset.rules import RowsFile, Rules
 from orchestrator.errors import InputError, Place
 from orchestrator.spec import LoadedSpec, SpecError
@@ -27,8 +28,28 @@ def resolve_files(
     fetch: Fetch | None = None,
     label: Callable[[Path], str] = str,
 ) -> tuple[RowsFile, ...]:
-    """All files with the rows, brought to this machine; see `data_sources.resolve_source`."""
-    return resolve_source(loaded, override, fetch=fetch, label=label).files()
+    """The files with the rows, brought to this machine; see `data_sources.resolve_source`.
+
+    Of a `head` subset those that hold its rows: the others are not fetched.
+    """
+    source = resolve_source(loaded, override, fetch=fetch, label=label)
+    subset = loaded.spec.data.subset
+    if subset is None or subset.by != "head":
+        return source.files()
+    return tuple(_until(source, subset.rows))
+
+
+def _until(source: RowsSource, rows: int) -> Iterator[RowsFile]:
+    """The files in their order until they hold so many rows."""
+    from orchestrator.dataset.reading.opening import read_rows
+
+    last = len(source.parts)
+    for number, file in enumerate(source.iter_files(), start=1):
+        yield file
+        if number < last and file.path.is_file():  # a pipe can be read only once
+            rows -= sum(1 for _ in itertools.islice(read_rows(file), rows))
+        if rows <= 0:
+            return
 
 
 def resolve_rules(

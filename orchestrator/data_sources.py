@@ -2,95 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, cast
-from urllib.parse import unquote
+from typing import Protocol, cast
 
+from orchestrator.data_addresses import DatasetAddress, RemoteAddress, RemoteRows, parse_address
 from orchestrator.dataset.rules import RowsFile, SplitName
-from orchestrator.errors import InputError, Place
+from orchestrator.errors import InputError, OrchestratorError, Place
 from orchestrator.name_patterns import has_wildcard
 from orchestrator.spec import LoadedSpec
-
-_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
-_BUCKET = re.compile(
-    r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]*)/(?P<name>.+?)(#(?P<generation>[0-9]+))?"
-)
-_SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
-_DATASET = re.compile(
-    rf"hf://datasets/(?P<repo>{_SEGMENT}/{_SEGMENT})(@(?P<revision>[^/]+))?/(?P<path>.+)"
-)
-_NETWORK = re.compile(r"^(gs|hf):/+(?=[^/])")
-
-
-@dataclass(frozen=True)
-class BucketAddress:
-    """Objects of Cloud Storage; `name` may be a pattern. `generation` names one for ever."""
-
-    bucket: str
-    name: str
-    generation: int | None = None
-
-    def __str__(self) -> str:
-        generation = "" if self.generation is None else f"#{self.generation}"
-        return f"gs://{self.bucket}/{self.name}{generation}"
-
-
-@dataclass(frozen=True)
-class DatasetAddress:
-    """Files of a dataset on the Hub; `path` may be a pattern. None is the revision main."""
-
-    repo: str
-    path: str
-    revision: str | None = None
-
-    @property
-    def pinned(self) -> bool:
-        """Whether it names a commit: branches move, and tags can be moved."""
-        return bool(self.revision and _COMMIT_ID.fullmatch(self.revision))
-
-    def at(self, revision: str) -> DatasetAddress:
-        """The same files at another revision."""
-        return DatasetAddress(self.repo, self.path, revision)
-
-    def __str__(self) -> str:
-        revision = f"@{self.revision}" if self.revision else ""
-        return f"hf://datasets/{self.repo}{revision}/{self.path}"
-
-
-RemoteAddress = BucketAddress | DatasetAddress
-
-
-@dataclass(frozen=True)
-class RemoteRows:
-    """One file on the network, as it is found there: `checksum` is that of its content.
-
-    `version` is the generation of an object or the commit of a dataset; `path` is the name in the
-    bucket or in the dataset.
-    """
-
-    address: RemoteAddress
-    path: str
-    version: str
-    size_bytes: int
-    checksum_kind: Literal["crc32c", "sha256", "git"]
-    checksum: str
-
-    @property
-    def name(self) -> str:
-        """How messages call the file; a commit is cut to its first digits."""
-        if isinstance(self.address, BucketAddress):
-            return f"gs://{self.address.bucket}/{self.path}"
-        return f"hf://datasets/{self.address.repo}@{self.version[:7]}/{self.path}"
-
-    @property
-    def identity(self) -> str:
-        """A text that is equal only for equal content, known before the file is fetched."""
-        if self.checksum_kind == "crc32c":  # too weak to name a content
-            return f"{self.name}#{self.version}"
-        return f"{self.checksum_kind}:{self.checksum}"
 
 
 class Fetch(Protocol):
@@ -111,12 +33,16 @@ class Fetch(Protocol):
 
 @dataclass(frozen=True)
 class RowsPart:
-    """One file of the rows: `local` on this machine, or `remote`, fetched when it is opened."""
+    """One file of the rows: `local` on this machine, or `remote`, fetched when it is opened.
+
+    `place` is the field of the spec that named it.
+    """
 
     name: str
     split: SplitName | None = None
     local: Path | None = None
     remote: RemoteRows | None = None
+    place: Place | None = None
 
     def opened(self, fetch: Fetch | None) -> RowsFile:
         """The file on this machine."""
@@ -124,7 +50,8 @@ class RowsPart:
             return RowsFile(self.local, self.name, self.split)
         if self.remote is None or fetch is None:
             raise InputError(f"{self.name} is not on this machine, and nothing can fetch it")
-        return RowsFile(fetch.bring(self.remote), self.name, self.split)
+        with _placed(self.place):
+            return RowsFile(fetch.bring(self.remote), self.name, self.split)
 
 
 @dataclass(frozen=True)
@@ -142,32 +69,6 @@ class RowsSource:
     def files(self) -> tuple[RowsFile, ...]:
         """All files, all brought here."""
         return tuple(self.iter_files())
-
-
-def parse_address(text: str) -> RemoteAddress | None:
-    """The address that a text is; None for a path of this machine. Raises `InputError`."""
-    if text.startswith("gs://"):
-        found = _BUCKET.fullmatch(text)
-        if found is None or found["name"].endswith("/"):
-            raise InputError(
-                f"{text} does not name an object of Cloud Storage",
-                hint="Write it as gs://bucket/folder/rows.jsonl; `*` stands for many.",
-            )
-        generation = found["generation"]
-        return BucketAddress(
-            found["bucket"], found["name"], int(generation) if generation else None
-        )
-    if text.startswith("hf://"):
-        found = _DATASET.fullmatch(text)
-        if found is None or found["path"].endswith("/") or ".." in found["path"].split("/"):
-            raise InputError(
-                f"{text} does not name a file of a dataset on the Hub",
-                hint="Write it as hf://datasets/owner/name@COMMIT/data/rows.parquet; `*` stands "
-                "for many.",
-            )
-        revision = unquote(found["revision"]) if found["revision"] else None
-        return DatasetAddress(found["repo"], found["path"], revision)
-    return None
 
 
 def resolve_source(
@@ -219,9 +120,8 @@ def resolve_source(
 
 def _given(override: Path | str, fetch: Fetch | None) -> Iterator[RowsPart]:
     """What --data means. Who reads a local file words what is wrong with it."""
-    # A path that was made of an address has lost one of its slashes.
     text = str(override)
-    address = parse_address(_NETWORK.sub(r"\1://", text))
+    address = parse_address(text)
     if address is None:
         yield RowsPart(text, local=Path(override))
         return
@@ -259,7 +159,8 @@ def _named(
 
 
 def _commit(address: DatasetAddress, fetch: Fetch | None, place: Place | None) -> str:
-    commit = fetch.commit(address) if fetch is not None else None
+    with _placed(place):
+        commit = fetch.commit(address) if fetch is not None else None
     if commit is None:
         raise InputError(
             f"{address} names no commit, and offline nobody can say which one it means",
@@ -275,7 +176,8 @@ def _remote(
 ) -> Iterator[RowsPart]:
     if fetch is None:
         raise InputError(f"{address} is not on this machine", where=place)
-    found = fetch.find(address)
+    with _placed(place):
+        found = fetch.find(address)
     if not found:
         raise InputError(
             f"nothing there has a name like {address}",
@@ -283,7 +185,17 @@ def _remote(
             hint="`*` stands for anything but `/`, `**` for any folders.",
         )
     for rows in found:
-        yield RowsPart(rows.name, split, remote=rows)
+        yield RowsPart(rows.name, split, remote=rows, place=place)
+
+
+@contextmanager
+def _placed(place: Place | None) -> Iterator[None]:
+    """Say which field led to an error of the network."""
+    try:
+        yield
+    except OrchestratorError as error:
+        error.where = error.where or place
+        raise
 
 
 def _local(folder: Path, text: str, place: Place) -> list[Path]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data_sources import RemoteAddress, RemoteRows
+from orchestrator.clock import SYSTEM_CLOCK
+from orchestrator.data_addresses import RemoteAddress, RemoteRows
 from orchestrator.digests import git_blob_oid, sha256_file
-from orchestrator.errors import Corrupt
+from orchestrator.errors import Corrupt, InputError
 from orchestrator.written_files import write_whole
 
 _RECORD = "source.json"
+#: A part of a file that nothing was written to for so long was left by a killed process.
+_ABANDONED = timedelta(hours=6)
 
 
 class FetchedFiles:
@@ -44,7 +50,12 @@ class FetchedFiles:
 
     def add(self, rows: RemoteRows, fetch: Callable[[Path], None]) -> Path:
         """Fetch a file to its place. `fetch` puts it there checked, or not at all."""
+        from orchestrator.stores.checked import local_errors
+
         file = self._place(rows)
+        with local_errors(file):
+            _remove_abandoned(file.parent)
+            _need_room(file, rows.size_bytes)
         try:
             fetch(file)
         except Corrupt:
@@ -63,7 +74,8 @@ class FetchedFiles:
     def learn(self, address: RemoteAddress, found: tuple[RemoteRows, ...]) -> None:
         """Remember what an address means."""
         listed = [{k: v for k, v in asdict(rows).items() if k != "address"} for rows in found]
-        write_whole(self._answer(address), json.dumps(listed, indent=1).encode())
+        with contextlib.suppress(InputError):  # only --offline misses it
+            write_whole(self._answer(address), json.dumps(listed, indent=1).encode())
 
     def _place(self, rows: RemoteRows) -> Path:
         # The name stays, because its suffix says what the file is.
@@ -79,7 +91,28 @@ def _key(text: str) -> str:
 
 def _record(file: Path, rows: RemoteRows) -> None:
     known = {"source": rows.name, "mtime_ns": file.stat().st_mtime_ns}
-    write_whole(file.with_name(_RECORD), json.dumps(known).encode())
+    with contextlib.suppress(InputError):  # without it, the content is looked at each time
+        write_whole(file.with_name(_RECORD), json.dumps(known).encode())
+
+
+def _need_room(file: Path, size_bytes: int) -> None:
+    """Better at once than after an hour of fetching."""
+    folder = next(one for one in file.parents if one.exists())
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < size_bytes:
+        raise InputError(
+            f"{folder} has {free_bytes} bytes free, and {file.name} takes {size_bytes}",
+            hint="Make room, or set ORCHESTRATOR_HOME to a folder on a larger disk.",
+        )
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes left here that were killed long ago."""
+    now_s = SYSTEM_CLOCK.now().timestamp()
+    for part in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            if now_s - part.stat().st_mtime > _ABANDONED.total_seconds():
+                part.unlink()
 
 
 def _is_whole(file: Path, rows: RemoteRows) -> bool:

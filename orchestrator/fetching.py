@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.connections import Connections
-from orchestrator.data_sources import (
-    BucketAddress,
-    DatasetAddress,
-    Fetch,
-    RemoteAddress,
-    RemoteRows,
-    RowsSource,
-    resolve_source,
-)
-from orchestrator.dataset.rules import RowsFile
+from orchestrator.data_addresses import BucketAddress, DatasetAddress, RemoteAddress, RemoteRows
+from orchestrator.data_sources import Fetch
 from orchestrator.errors import Ambiguous, InputError, NotFound
 from orchestrator.fetched_files import FetchedFiles
 from orchestrator.name_patterns import fixed_start, has_wildcard, matches
 from orchestrator.progress import SILENT, Reporter
 from orchestrator.settings import Settings
-from orchestrator.spec import LoadedSpec
 from orchestrator.stores.base import StoredObject
 from orchestrator.stores.endpoints import answers_within, without_user_info
 from orchestrator.tokenizer_cache import TokenizerCache
@@ -193,7 +185,7 @@ class Fetcher(Fetch):
         if stored is None:
             raise NotFound(
                 f"{uri} does not exist, or these credentials may not see it",
-                hint="Look: gcloud storage ls -L " + uri,
+                hint="Look: gcloud storage ls -L " + shlex.quote(uri),
             )
         if address.generation not in (None, stored.generation):
             known = self._cache.known(address)
@@ -204,17 +196,6 @@ class Fetcher(Fetch):
                 hint=f"Name that one, or write {uri} alone.",
             )
         return stored
-
-
-def fetch_rows(
-    loaded: LoadedSpec,
-    override: Path | str | None,
-    fetcher: Fetch,
-    label: Callable[[Path], str] = str,
-) -> tuple[RowsFile, ...]:
-    """All files with the rows, those of the network brought here."""
-    source: RowsSource = resolve_source(loaded, override, fetch=fetcher, label=label)
-    return source.files()
 
 
 def _stored(rows: RemoteRows) -> StoredObject:

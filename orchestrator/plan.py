@@ -46,6 +46,8 @@ class DataFacts(_Part):
     size_bytes: int
     rows: int
     limit: int | None
+    #: Of the tools that rows may call, whatever file they stood in; None without any.
+    tools_sha256: str | None = None
     left_out: LeftOutRows = LeftOutRows()
     kept_together: KeptTogether = KeptTogether()
 
@@ -134,5 +136,6 @@ def plan_digest(plan: Plan) -> str:
     value = plan.model_dump(mode="json", exclude=_TOLD)
     data = value["spec"]["data"]
     data.pop("path")
+    data.pop("tools")  # their content counts: `tools_sha256`
     data["split"]["files"] = data["split"]["files"] is not None
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

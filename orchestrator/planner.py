@@ -136,6 +136,7 @@ def _data_facts(data: PreparedData) -> DataFacts:
         size_bytes=sum(one.size_bytes for one in summary.inputs),
         rows=summary.rows,
         limit=summary.limit,
+        tools_sha256=summary.tools_sha256,
         left_out=LeftOutRows.model_validate(summary.left_out.model_dump()),
         kept_together=KeptTogether(groups=kept.groups, rows=kept.rows, largest=kept.largest),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.dataset.preparing.drawn_files import DrawnFiles
-from orchestrator.dataset.preparing.machinery import machinery, versions
+from orchestrator.dataset.preparing.machinery import machinery, need_columns, versions
 from orchestrator.dataset.preparing.prepared import (
     InputFacts,
     PreparedData,
@@ -27,7 +28,7 @@ from orchestrator.dataset.preparing.prepared_folder import (
     refuse_foreign,
 )
 from orchestrator.dataset.preparing.rows import Written, prepare_rows
-from orchestrator.dataset.preparing.stamps import preparation_stamp
+from orchestrator.dataset.preparing.stamps import preparation_stamp, tools_digest
 from orchestrator.dataset.rules import RowsFile, Rules
 from orchestrator.progress import SILENT, Reporter
 
@@ -64,13 +65,14 @@ def prepare(
         subset = rules.data.subset
         is_head = subset is not None and subset.by == "head"
         stamp = preparation_stamp(drawn.facts(1 if is_head else None), rules, limit)
-        folder = out.absolute() if out is not None else cache / stamp[:32]
+        folder = out.resolve() if out is not None else cache / stamp[:32]
         with reporter.waiting("reading the rows"):
             known, why = _known(folder, stamp, drawn)
         if known is not None:
             with contextlib.suppress(OSError):
                 os.utime(folder)  # removing old ones spares what was used a moment ago
             return PreparedData(folder, known, made=False)
+        need_columns(itertools.islice(drawn, 1 if is_head else None), rules)
         parent = folder.parent
         with reporter.waiting("preparing the rows"), partial_folder(parent, folder.name) as partial:
             written = prepare_rows(drawn, rules, machinery(rules), partial, limit=limit)
@@ -79,6 +81,7 @@ def prepare(
             put_in_place(partial, folder, stamp)
     if out is None:
         _remove_old(cache, clock, spare=folder)
+    _remove_abandoned(parent, f"{PARTIAL}{folder.name}-" if out is not None else PARTIAL, clock)
     return PreparedData(folder, summary, made=True, why=why)
 
 
@@ -101,6 +104,7 @@ def _summary(
         seed=rules.seed,
         limit=limit if written.left_out.limit else None,
         inputs=tuple(inputs),
+        tools_sha256=tools_digest(rules),
         rows=written.rows,
         left_out=written.left_out,
         kept_together=written.kept_together,
@@ -112,17 +116,25 @@ def _summary(
 
 
 def _remove_old(cache: Path, clock: Clock, *, spare: Path) -> None:
-    """Remove prepared data that was used least lately, and what killed processes left."""
+    """Remove prepared data that was used least lately."""
     now_s = clock.now().timestamp()
     used: list[tuple[float, Path]] = []
     with contextlib.suppress(OSError):
-        for path in cache.iterdir():
-            age_s = now_s - path.stat().st_mtime
-            if path.name.startswith(PARTIAL):
-                if age_s > _ABANDONED.total_seconds():
-                    shutil.rmtree(path, ignore_errors=True)
-            elif path != spare:
-                used.append((age_s, path))
+        used += [
+            (now_s - path.stat().st_mtime, path)
+            for path in cache.iterdir()
+            if not path.name.startswith(PARTIAL) and path != spare
+        ]
     for age_s, path in sorted(used)[KEPT - 1 :]:
         if age_s > _IN_USE.total_seconds():
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path, beginning: str, clock: Clock) -> None:
+    """Remove what killed processes left in the making, by how its name begins."""
+    now_s = clock.now().timestamp()
+    with contextlib.suppress(OSError):
+        for path in parent.iterdir():
+            is_partial = path.name.startswith(beginning)
+            if is_partial and now_s - path.stat().st_mtime > _ABANDONED.total_seconds():
+                shutil.rmtree(path, ignore_errors=True)

@@ -5,6 +5,7 @@ A tokenizer that cannot be had is no error: tokens are then estimated, and peopl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
-from orchestrator.errors import NotFound, OrchestratorError
+from orchestrator.errors import Ambiguous, InputError, NotFound, OrchestratorError
 from orchestrator.progress import SILENT, Reporter
 from orchestrator.settings import Settings
 from orchestrator.token_rules import FoundTokenizer
@@ -34,6 +35,8 @@ TOKENIZER_FILES = (
 )
 #: A model whose tokenizer could not be had is asked for again after this.
 ASK_AGAIN_AFTER = timedelta(days=1)
+#: The same where nobody answered: networks come back sooner than minds change.
+ASK_AGAIN_UNANSWERED_AFTER = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class _Refusal:
     endpoint: str
     with_token: bool
     reason: str
+    unanswered: bool
 
 
 class TokenizerCache:
@@ -86,8 +90,8 @@ class TokenizerCache:
         except NotFound:
             raise
         except OrchestratorError as error:
-            reason = " ".join(part for part in (error.message, error.hint) if part).rstrip(".")
-            self._remember(repo, revision, reason)
+            reason = f"{error.message} ({error.hint.rstrip('.')})" if error.hint else error.message
+            self._remember(repo, revision, reason, unanswered=isinstance(error, Ambiguous))
             return FoundTokenizer(None, missing=f"{reason}; {get_it}")
 
     def _fetched(self, repo: str, revision: str) -> FoundTokenizer | None:
@@ -113,19 +117,23 @@ class TokenizerCache:
         )
 
     def _fetch(self, hub: HubFiles, repo: str, revision: str) -> FoundTokenizer:
+        from orchestrator.stores.checked import local_errors
+
         commit = hub.commit("model", repo, revision)
         files = hub.described("model", repo, commit, TOKENIZER_FILES)
         if TOKENIZER_FILES[0] not in files:
             raise OrchestratorError(f"{repo} has no {TOKENIZER_FILES[0]}")
         home = self._folder(repo)
-        home.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".fetched-", dir=home))
+        with local_errors(home):
+            home.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=".fetched-", dir=home))
         total_bytes = sum(file.size_bytes for file in files.values())
         try:
             with self._reporter.transfer(f"the tokenizer of {repo}", total_bytes) as moved:
                 for name, file in files.items():
                     hub.fetch("model", repo, commit, file, draft / name, moved)
-            _publish(draft, home / commit)
+            with local_errors(home / commit):
+                _publish(draft, home / commit)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         if revision != commit:
@@ -142,17 +150,20 @@ class TokenizerCache:
         except (TypeError, ValueError, KeyError):  # none, or damaged: ask again
             return None
         same = (found.endpoint, found.with_token) == self._asking()
-        return found if same and timedelta() <= age < ASK_AGAIN_AFTER else None
+        again_after = ASK_AGAIN_UNANSWERED_AFTER if found.unanswered else ASK_AGAIN_AFTER
+        return found if same and timedelta() <= age < again_after else None
 
-    def _remember(self, repo: str, revision: str, reason: str) -> None:
+    def _remember(self, repo: str, revision: str, reason: str, *, unanswered: bool) -> None:
         endpoint, with_token = self._asking()
         known = {
             "at": self._clock.now().isoformat(),
             "endpoint": endpoint,
             "with_token": with_token,
             "reason": reason,
+            "unanswered": unanswered,
         }
-        write_whole(self._refused(repo, revision), json.dumps(known).encode())
+        with contextlib.suppress(InputError):  # a home that cannot be written: asked again
+            write_whole(self._refused(repo, revision), json.dumps(known).encode())
 
     def _asking(self) -> tuple[str, bool]:
         return self._settings.hub_endpoint, self._settings.hub_token is not None

@@ -16,9 +16,10 @@ PACKAGE = ROOT / "orchestrator"
 LAYERS = [
     {"__init__", "errors", "clock"},
     {"settings", "catalog", "yaml_places", "spec", "spec_data", "spec_problems", "plan", "retry"}
-    | {"digests"}
+    | {"digests", "visible_text"}
     | {"data_files", "shipped", "shipped_copy", "spec_schema", "written_files"}
-    | {"safetensors_file", "lora", "scrub", "publishable", "progress", "calls", "name_patterns"},
+    | {"safetensors_file", "lora", "scrub", "publishable", "progress", "calls", "name_patterns"}
+    | {"data_addresses"},
     {"dataset", "services", "stores", "ledger"},
     {"state", "report", "connections"}
     | {"data_sources", "data_rules", "token_rules", "tokenizer_cache", "fetched_files"},

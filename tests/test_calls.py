@@ -181,6 +181,13 @@ def test_an_answer_that_is_only_the_end_of_a_turn_is_told_apart(end: str) -> Non
     assert not parse("yes" + end, Syntax.HERMES).empty
 
 
+def test_a_model_that_repeats_the_end_of_its_turn_is_read_in_a_blink() -> None:
+    read = parse("yes" + "<eos> <end_of_turn>\n" * 200_000, Syntax.FUNCTIONGEMMA)
+    assert (read.text, read.ended, read.problems) == ("yes", True, ())
+    inside = parse("<eos> yes<eos>", Syntax.FUNCTIONGEMMA)
+    assert (inside.text, inside.ended) == ("<eos> yes", True)
+
+
 S, E = "<start_function_call>", "<end_function_call>"
 
 

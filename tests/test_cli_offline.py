@@ -111,7 +111,7 @@ def test_check_shows_a_few_examples_and_the_exact_count(shell: Shell, tmp_path: 
     assert shell("check", ROUTER, "--data", data) == 1
     assert shell.out.count("error: ") == 5
     assert "and 995 more" in shell.out
-    assert "1000 rows, 1000 errors" in shell.out
+    assert "1,000 rows, 1,000 errors" in shell.out
 
 
 def test_check_json_is_one_document_of_a_known_shape(shell: Shell, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_plan_of_bad_rows_names_them_on_standard_error(shell: Shell, tmp_path: P
     assert shell("plan", ROUTER, "--data", data, "--json") == 1
     assert shell.out == ""
     assert f"error: {data}:41: a row must be a JSON object" in shell.err
-    assert "1 of 41 rows are wrong" in shell.err
+    assert "1 error in 41 rows" in shell.err
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x"])

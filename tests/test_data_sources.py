@@ -7,18 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.data_rules import resolve_files
-from orchestrator.data_sources import (
+from orchestrator.cli import run
+from orchestrator.data_addresses import (
     BucketAddress,
     DatasetAddress,
     RemoteAddress,
     RemoteRows,
     parse_address,
-    resolve_source,
 )
+from orchestrator.data_rules import resolve_files
+from orchestrator.data_sources import resolve_source
 from orchestrator.dataset.rules import RowsFile
-from orchestrator.errors import InputError
-from tests.fetching_bench import spec_with
+from orchestrator.errors import Ambiguous, InputError, NotFound, OrchestratorError
+from tests.fetching_bench import ROWS, spec_with
+from tests.router_spec import SPEC
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -171,14 +173,54 @@ def test_a_revision_that_may_move_is_refused_with_the_commit_to_pin(
     assert "offline" in offline.message
 
 
-@pytest.mark.parametrize("given", ["hf://datasets/o/n/f.csv", Path("hf://datasets/o/n/f.csv")])
-def test_on_the_command_line_the_newest_commit_is_taken(given: Path | str, tmp_path: Path) -> None:
+def test_on_the_command_line_the_newest_commit_is_taken(tmp_path: Path) -> None:
     loaded = spec_with(tmp_path, "  path: own.jsonl")
-    found = resolve_source(loaded, given, fetch=Shelf(tmp_path)).parts
+    found = resolve_source(loaded, "hf://datasets/o/n/f.csv", fetch=Shelf(tmp_path)).parts
     assert [part.remote.version for part in found if part.remote] == [COMMIT] * 3
 
 
-def test_a_bucket_that_lost_a_slash_as_a_path_is_still_one(tmp_path: Path) -> None:
-    loaded = spec_with(tmp_path, "  path: own.jsonl")
-    found = resolve_source(loaded, Path("gs://bucket/data/a.jsonl"), fetch=Shelf(tmp_path)).parts
-    assert found[0].name == "gs://bucket/data/a.jsonl"
+def test_an_address_on_the_command_line_keeps_its_slashes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC, encoding="utf-8")
+    assert run(["check", str(tmp_path / "spec.yaml"), "--data", "gs://bucket/a//b/"]) == 2
+    assert "gs://bucket/a//b/ does not name an object" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rows", "brought"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3), (99, 3)])
+def test_of_a_head_subset_only_the_files_with_its_rows_are_brought(
+    rows: int, brought: int, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    for name in "abc":
+        (tmp_path / f"data/{name}.jsonl").write_bytes(ROWS * 2)
+    shelf = Shelf(tmp_path)
+    path = f'  path: "hf://datasets/o/n@{COMMIT}/data/*.jsonl"\n'
+    loaded = spec_with(tmp_path, f"{path}  subset: {{rows: {rows}, by: head}}")
+    assert len(resolve_files(loaded, fetch=shelf)) == brought
+    assert len(shelf.brought) == brought
+    drawn = spec_with(tmp_path, f"{path}  subset: {{rows: {rows}}}")
+    assert len(resolve_files(drawn, fetch=shelf)) == 3
+
+
+@pytest.mark.parametrize("error", [NotFound("it is gone"), Ambiguous("nobody answers")])
+def test_what_the_network_says_names_the_field_that_led_to_it(
+    error: OrchestratorError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Shelf, asked: object) -> None:
+        raise error
+
+    path = f"hf://datasets/o/n@{COMMIT}/f.csv"
+    loaded = spec_with(tmp_path, f"  path: {path}")
+    for method in ("find", "bring"):
+        error.where = None
+        monkeypatch.setattr(Shelf, method, fails)
+        with pytest.raises(type(error)) as caught_error:
+            resolve_files(loaded, fetch=Shelf(tmp_path))
+        assert str(caught_error.value.where).startswith("spec.yaml:")
+        monkeypatch.undo()
+    error.where = None
+    monkeypatch.setattr(Shelf, "find", fails)
+    with pytest.raises(type(error)) as caught_error:
+        resolve_files(loaded, path, fetch=Shelf(tmp_path))
+    assert caught_error.value.where is None

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.data_sources import BucketAddress, RemoteRows, resolve_source
-from orchestrator.errors import Corrupt, InputError, NotFound, RemoteError
-from orchestrator.fetching import Fetcher, fetch_rows
+import orchestrator.fetched_files
+import orchestrator.fetching
+from orchestrator.clock import SYSTEM_CLOCK
+from orchestrator.data_addresses import BucketAddress, RemoteRows
+from orchestrator.data_rules import resolve_files
+from orchestrator.data_sources import resolve_source
+from orchestrator.errors import Corrupt, InputError, NotFound, RefusalKind, Refused, RemoteError
+from orchestrator.fetching import Fetcher
 from orchestrator.settings import Settings
 from tests.fetching_bench import ROWS, fetcher_for, settings_for, spec_with
 from tests.sandbox.storage.stage import BUCKET, FaceServer, StorageFace, fault, retry_at_once
@@ -93,7 +100,7 @@ def test_a_file_on_the_command_line_may_be_an_object(
     fetcher: Fetcher, face: StorageFace, tmp_path: Path
 ) -> None:
     loaded = spec_with(tmp_path, "  path: own.jsonl")
-    (found,) = fetch_rows(loaded, Path(f"gs://{BUCKET}/rows/a.jsonl"), fetcher)
+    (found,) = resolve_files(loaded, f"gs://{BUCKET}/rows/a.jsonl", fetch=fetcher)
     assert found.name == f"gs://{BUCKET}/rows/a.jsonl"
     assert found.path.read_bytes().endswith(ROWS)
 
@@ -138,6 +145,56 @@ def test_offline_takes_the_last_generation_that_was_fetched(
     with pytest.raises(InputError, match=r"offline.*b\.jsonl"):
         one(offline, "rows/b.jsonl")
     assert len(face.requests) == asked
+
+
+def test_without_credentials_it_is_said_how_to_sign_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orchestrator.fetching, "answers_within", lambda *_: True)
+    with pytest.raises(Refused, match="credentials") as caught:
+        one(fetcher_for(settings_for(tmp_path)), "rows/a.jsonl")
+    assert caught.value.kind is RefusalKind.CREDENTIALS
+    assert "gcloud auth application-default login" in caught.value.hint
+
+
+def test_a_disk_without_room_is_noticed_before_a_download(
+    fetcher: Fetcher, face: StorageFace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = one(fetcher, "rows/a.jsonl")
+    usage = shutil.disk_usage
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: usage(path)._replace(free=rows.size_bytes - 1)
+    )
+    with pytest.raises(InputError, match="bytes free"):
+        fetcher.bring(rows)
+    assert face.count("GET", "alt=media") == 0
+
+
+def test_what_killed_processes_left_goes_with_the_next_download(
+    fetcher: Fetcher, settings: Settings
+) -> None:
+    rows = one(fetcher, "rows/a.jsonl")
+    folder = fetcher.bring(rows).parent
+    for name, age_s in ((".old.part", 86_400), (".new.part", 60)):
+        (folder / name).touch()
+        when = SYSTEM_CLOCK.now().timestamp() - age_s
+        os.utime(folder / name, (when, when))
+    (folder / "a.jsonl").unlink()
+    fetcher.bring(rows)
+    assert [part.name for part in settings.cache_dir.rglob("*.part")] == [".new.part"]
+
+
+def test_what_was_fetched_is_used_from_a_cache_that_cannot_be_written(
+    fetcher: Fetcher, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = fetcher.bring(one(fetcher, "rows/a.jsonl"))
+    os.utime(file, (1, 1))
+
+    def refuse(*_: object) -> None:
+        raise InputError("read-only")
+
+    monkeypatch.setattr(orchestrator.fetched_files, "write_whole", refuse)
+    assert fetcher.bring(one(fetcher, "rows/a.jsonl")) == file
 
 
 def test_an_address_where_nobody_answers_is_named(

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.data_sources import DatasetAddress, RemoteRows, resolve_source
+from orchestrator.data_addresses import DatasetAddress, RemoteRows
+from orchestrator.data_sources import resolve_source
 from orchestrator.errors import Ambiguous, Corrupt, InputError, NotFound, Refused
 from orchestrator.fetching import Fetcher
 from orchestrator.progress import Silent
@@ -157,7 +158,27 @@ def test_a_private_dataset_needs_the_token_and_never_shows_it(
     with pytest.raises(NotFound) as caught:
         only(stranger, commit, "rows.jsonl")
     assert "hf auth login" in caught.value.hint
+    assert "write" not in caught.value.hint
+    assert caught.value.message == f"{bench.url} shows no dataset alice/rows"
     assert "hf_bob" not in str(caught.value)
+
+
+def test_a_token_that_the_hub_does_not_know_is_said_to_be_that(
+    bench: HubBench, commit: str, tmp_path: Path
+) -> None:
+    settings = settings_for(tmp_path / "other", hub_endpoint=bench.url, hub_token="hf_nonsense")
+    with pytest.raises(Refused, match="does not take the token") as caught:
+        only(fetcher_for(settings), commit, "rows.jsonl")
+    assert "write" not in caught.value.hint
+    assert "nonsense" not in str(caught.value)
+
+
+def test_a_revision_that_is_gone_says_where_the_others_are(
+    bench: HubBench, commit: str, fetcher: Fetcher
+) -> None:
+    with pytest.raises(NotFound, match="alice/rows has no such revision") as caught:
+        only(fetcher, "a" * 40, "rows.jsonl")
+    assert f"{bench.url}/datasets/alice/rows/commits" in caught.value.hint
 
 
 @pytest.mark.parametrize("token", [None, "hf_bob"])
@@ -273,7 +294,7 @@ def test_a_disk_without_room_is_noticed_before_and_during_a_download(
 KILLED = """
 import sys
 from pathlib import Path
-from orchestrator.data_sources import DatasetAddress
+from orchestrator.data_addresses import DatasetAddress
 from orchestrator.fetching import Fetcher
 from orchestrator.settings import Settings
 settings = Settings(Path(sys.argv[1]), "sqlite://", hub_endpoint=sys.argv[2], hub_token="hf_alice")

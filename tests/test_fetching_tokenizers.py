@@ -5,18 +5,22 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import hf_hub_download
 
+from orchestrator.cli.network import FetchOnDemand
 from orchestrator.errors import NotFound
 from orchestrator.settings import Settings
 from orchestrator.stores.endpoints import answers_within
 from orchestrator.token_rules import FoundTokenizer
-from orchestrator.tokenizer_cache import ASK_AGAIN_AFTER, TokenizerCache
+from orchestrator.tokenizer_cache import (
+    ASK_AGAIN_AFTER,
+    ASK_AGAIN_UNANSWERED_AFTER,
+    TokenizerCache,
+)
 from tests.fetching_bench import HubBench, fetcher_for, hub_bench, settings_for
 from tests.manual_clock import ManualClock
 from tests.sandbox.hub.stage import put
@@ -154,9 +158,29 @@ def test_a_service_that_fails_is_asked_once_and_then_left_alone(
     bench.requests.clear()
     for _ in range(3):
         assert tokenizers(settings, clock=clock).find(REPO, "main").folder is None
-        clock.advance(timedelta(hours=1).total_seconds())
+        clock.advance(ASK_AGAIN_UNANSWERED_AFTER.total_seconds() / 3 + 1)
     assert len(bench.requests) == 1
+    assert tokenizers(settings, clock=clock).find(REPO, "main").folder is None
+    assert len(bench.requests) == 2  # it may be back
     assert clock.sleeps == []
+
+
+def test_a_home_that_cannot_be_written_is_a_reason(
+    bench: HubBench, commit: str, settings: Settings
+) -> None:
+    settings.home.write_text("no folder")
+    found = tokenizers(settings).find(REPO, "main")
+    assert found.folder is None
+    assert "Not a directory" in found.missing
+
+
+def test_the_models_own_tokenizer_is_asked_for_unless_offline(
+    bench: HubBench, commit: str, settings: Settings
+) -> None:
+    assert FetchOnDemand(settings, offline=True).tokenizers.find(REPO, "main").folder is None
+    bench.requests.clear()
+    assert FetchOnDemand(settings).tokenizers.find(REPO, "main").folder is not None
+    assert bench.requests != []
 
 
 def test_a_download_that_fails_leaves_no_half_tokenizer(

@@ -357,14 +357,18 @@ def test_a_file_that_is_damaged_while_it_is_used_is_named(
 
 
 def test_a_ledger_that_may_only_be_read_is_read_and_says_that_it_cannot_be_written(
-    ledger: Ledger, url: str, tmp_path: Path
+    ledger: Ledger, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = add(ledger, tmp_path)
     file = url.removeprefix("sqlite:///")
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     only_read = Ledger(f"sqlite:///file:{file}?mode=ro&uri=true")
     assert only_read.facts(run).run.id == run
     with pytest.raises(LedgerError, match="readonly"), only_read.lease(run):
         pass
+    assert list(here.iterdir()) == []
 
 
 def test_reading_waits_for_no_writer(ledger: Ledger, url: str, tmp_path: Path) -> None:

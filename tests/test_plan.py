@@ -57,7 +57,6 @@ OTHER_VALUES: dict[str, Any] = {
     "data.mapping.developer": "Be brief.",
     "data.mapping.template": "{prompt}!",
     "data.mapping.think": "thinking",
-    "data.tools": "tools.json",
     "data.subset": {"rows": 10},
     "data.split.stratify_by": "difficulty",
     "data.near_duplicates": 0.9,
@@ -69,7 +68,7 @@ OTHER_VALUES: dict[str, Any] = {
     "export": {"format": "gguf"},
 }
 #: Fields with only one value so far; and the places of the data, which are no part of the plan.
-FIXED = {"version", "data.path"} | {
+FIXED = {"version", "data.path", "data.tools"} | {
     f"data.split.files.{name}" for name in ("train", "validation", "test")
 }
 #: Blocks that are changed as a whole.
@@ -176,6 +175,19 @@ def test_files_for_splits_are_in_the_digest_but_not_where_they_are(tmp_path: Pat
         value["spec"]["data"]["split"] = {"files": files} if files else {}
         digests.append(plan_digest(Plan.from_json(value)))
     assert digests[0] != digests[1] == digests[2]
+
+
+def test_the_tools_are_in_the_digest_but_not_where_they_are(tmp_path: Path) -> None:
+    spec = changed("format: prompt-completion", "format: prompt-completion\n  tools: FILE")
+    spec = spec.replace("path: sample.jsonl", f"path: {SAMPLE}")
+    digests = [plan(tmp_path, spec=spec.replace("  tools: FILE\n", "")).plan.digest]
+    for name, says in (("a.json", "Add."), ("b.json", "Add."), ("a.json", "Sum up.")):
+        function = {"name": "add", "description": says, "parameters": {"type": "object"}}
+        tools = [{"type": "function", "function": function}]
+        (tmp_path / name).write_bytes(orjson.dumps(tools))
+        digests.append(plan(tmp_path, spec=spec.replace("FILE", name)).plan.digest)
+    assert digests[1] == digests[2]
+    assert len(set(digests)) == 3
 
 
 @pytest.mark.parametrize("told", ["estimate", "warnings", "refusals", "errors"])

@@ -277,4 +277,4 @@ def test_rows_with_errors_make_no_plan_and_the_report_says_which(tmp_path: Path)
     assert caught.value.exit_code == 1
     assert caught.value.report.rows == 41
     assert caught.value.report.findings[0].examples[0].place.line == 41
-    assert "1 of 41 rows are wrong" in caught.value.message
+    assert "1 error in 41 rows" in caught.value.message

@@ -73,6 +73,19 @@ def test_text_of_rows_is_escaped_wherever_it_stands() -> None:
     assert text.count("&lt;script&gt;alert(1)") >= 6
 
 
+def test_what_a_row_would_have_obeyed_is_shown_as_an_escape() -> None:
+    evil = "\x1b[2J\x00\u202eback"
+    finding = Finding("form", Level.ERROR, "c", Place(evil, 1), evil, evil)
+    report = Report.of(1, [finding]).extended([], [Table(evil, (evil,), ((evil,),))])
+    text = rows_page(report, spec=evil, data=evil, kinds=("form",))
+    assert set("\x1b\x00\u202e") & set(text) == set()
+    assert text.count(r"\u001b[2J\u0000\u202eback") == 9
+
+
+def test_shares_are_shown_in_per_cent() -> None:
+    assert "50.0%" in Read(page()).text
+
+
 def test_the_page_asks_for_nothing_and_says_so_to_the_browser() -> None:
     text = page()
     read = Read(text)
@@ -125,9 +138,9 @@ def test_a_report_without_findings_says_so() -> None:
 def test_kinds_that_were_not_asked_for_are_listed_only_if_they_found_something() -> None:
     report = Report.of(1, [Finding("form", Level.ERROR, "c", Place("a", 1), "m")])
     counts = kind_counts(report, ("privacy",))
-    assert [(c.kind, c.errors, c.warnings, c.notes) for c in counts] == [
-        ("form", 1, 0, 0),
-        ("privacy", 0, 0, 0),
+    assert [(c.kind, c.errors, c.warnings) for c in counts] == [
+        ("form", 1, 0),
+        ("privacy", 0, 0),
     ]
 
 

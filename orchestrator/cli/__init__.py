@@ -145,9 +145,10 @@ def _forget_stderr() -> None:
 
 
 def _show(error: OrchestratorError) -> None:
-    from orchestrator.cli.printing import print_report, visible
+    from orchestrator.cli.printing import print_report
     from orchestrator.dataset.preparing.prepared import DataError
     from orchestrator.spec import SpecError
+    from orchestrator.visible_text import visible
 
     if isinstance(error, SpecError):
         for problem in error.problems:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from orchestrator.cli.given import GivenSpec, read_given
 from orchestrator.cli.interrupts import Interrupts
 from orchestrator.cli.network import FetchOnDemand
 from orchestrator.cli.options import data_option, json_option, spec_argument
-from orchestrator.cli.printing import note, print_json, visible
+from orchestrator.cli.printing import note, print_json
 from orchestrator.cli.progress import Display
 from orchestrator.cli.tools_given import tools_option, with_tools
 from orchestrator.dataset.checks.service import SplitSize
@@ -23,9 +23,11 @@ from orchestrator.dataset.rules import KINDS, RowsFile, Rules
 from orchestrator.errors import InputError
 from orchestrator.planner import resolve_model
 from orchestrator.settings import Settings
+from orchestrator.visible_text import visible
 
-#: A file that is checked in a second needs no bar.
-_WORTH_A_BAR_BYTES = 20_000_000
+#: A file that is checked in a second needs no bar, and is prepared in seconds.
+_LARGE_BYTES = 20_000_000
+_COUNT_TOKENS = frozenset({"length", "template", "service"})
 
 
 class Kinds(click.ParamType[tuple[str, ...]]):
@@ -69,7 +71,7 @@ class Kinds(click.ParamType[tuple[str, ...]]):
 )
 def command(
     spec: Path,
-    data: Path | None,
+    data: str | None,
     tools: Path | None,
     only: tuple[str, ...] | None,
     offline: bool,
@@ -83,14 +85,16 @@ def command(
 
         orchestrator check router/llama-3.1-8b --data rows.jsonl --html report.html
 
-    Nothing is uploaded. Exit 1 if anything is wrong with the rows (a finding of level error), 2
-    with the spec or the command line.
+    Nothing is uploaded. The model's tokenizer is fetched from the Hub once; where that fails, it is
+    said why, and tokens are estimated. Exit 1 if anything is wrong with the rows (a finding of
+    level error), 2 with the spec or the command line.
     """
     kinds = only or KINDS
     given = with_tools(read_given(spec), tools)
     with Interrupts() as interrupts:
         display = Display(interrupts, quiet=as_json)
-        files, rules = _resolve(given, data, offline, display)
+        fetch = FetchOnDemand(Settings.from_env(), offline=offline, reporter=display)
+        files, rules = _resolve(given, data, fetch, kinds)
         if page is not None:
             _need_page_apart(page, [given.source.file, *(file.path for file in files), tools])
         report = _inspect(given, files, rules, kinds, display)
@@ -105,19 +109,15 @@ def command(
 
 
 def _resolve(
-    given: GivenSpec, data: Path | None, offline: bool, display: Display
+    given: GivenSpec, data: str | None, fetch: FetchOnDemand, kinds: Collection[str]
 ) -> tuple[tuple[RowsFile, ...], Rules]:
     """The files with the rows, and what they are checked against."""
     from orchestrator.data_rules import resolve_files, resolve_rules
 
-    if data == Path("-") and not data.exists():
-        raise InputError(
-            "--data -: the rows are read from a file",
-            hint="Standard input has a file's name too: --data /dev/stdin",
-        )
     model = resolve_model(given.loaded)
-    fetch = FetchOnDemand(Settings.from_env(), offline=offline, reporter=display)
-    rules = resolve_rules(given.loaded, model, tokenizers=fetch.tokenizers(given.loaded.spec))
+    # The Hub is not asked for a tokenizer that nothing needs: `--only form` is for every save.
+    tokenizers = fetch.tokenizers if _COUNT_TOKENS & set(kinds) else None
+    rules = resolve_rules(given.loaded, model, tokenizers=tokenizers)
     return resolve_files(given.loaded, data, fetch=fetch, label=given.source.data_label), rules
 
 
@@ -134,10 +134,10 @@ def _inspect(
     size_bytes = sum(file.path.stat().st_size for file in files) if regular else 0
     # What a pipe holds can be read only once.
     sizes = (lambda: _sizes(files, rules, display)) if regular else None
-    if size_bytes < _WORTH_A_BAR_BYTES:
+    if size_bytes < _LARGE_BYTES:
         return inspect(given.loaded, files, rules, kinds, sizes=sizes)
     with display.transfer("checking the rows", size_bytes) as moved:
-        return inspect(given.loaded, files, rules, kinds, sizes=sizes, on_bytes=moved)
+        return inspect(given.loaded, files, rules, kinds, sizes=sizes, large=True, on_bytes=moved)
 
 
 def _sizes(files: Sequence[RowsFile], rules: Rules, display: Display) -> list[SplitSize]:
@@ -168,6 +168,8 @@ def _print(report: Report, label: str, kinds: Sequence[str], page: Path | None) 
     from orchestrator.report.rows_page import kind_counts
 
     print_findings(report)
+    if report.findings:
+        click.echo()
     print_figures(report)
     print_kinds(kind_counts(report, tuple(kinds)))
     click.echo()

@@ -10,7 +10,7 @@ from orchestrator.cli.network import FetchOnDemand
 from orchestrator.data_rules import resolve_rules
 from orchestrator.data_sources import resolve_source
 from orchestrator.dataset.preparing.prepared import PreparedData
-from orchestrator.errors import CheckFailed, InputError
+from orchestrator.errors import CheckFailed
 from orchestrator.plan import Plan
 from orchestrator.planner import Prepared, make_plan, need_launchable, resolve_model
 from orchestrator.preparation import prepare
@@ -34,17 +34,15 @@ def read_given(spec: Path) -> GivenSpec:
 
 
 def prepare_given(
-    spec: Path, data: Path | None, *, limit: int | None, out: Path | None = None
-) -> tuple[GivenSpec, PreparedData]:
+    given: GivenSpec, data: str | None, *, limit: int | None, out: Path | None = None
+) -> PreparedData:
     """The prepared rows of what a command line names."""
-    given = read_given(spec)
     model = resolve_model(given.loaded)
-    return given, _prepared(given, model, data, limit=limit, out=out)
+    return _prepared(given, model, data, limit=limit, out=out)
 
 
-def plan_given(spec: Path, data: Path | None, *, limit: int | None) -> Prepared:
+def plan_given(given: GivenSpec, data: str | None, *, limit: int | None) -> Prepared:
     """The plan of what a command line names, after its rows were prepared."""
-    given = read_given(spec)
     model = resolve_model(given.loaded)
     need_launchable(model)
     return make_plan(given.loaded, _prepared(given, model, data, limit=limit))
@@ -63,19 +61,14 @@ def need_sound(plan: Plan, hint: str) -> None:
 def _prepared(
     given: GivenSpec,
     model: Model,
-    data: Path | None,
+    data: str | None,
     *,
     limit: int | None,
     out: Path | None = None,
 ) -> PreparedData:
-    if data == Path("-") and not data.exists():
-        raise InputError(
-            "--data -: the rows are read from a file",
-            hint="Standard input has a file's name too: --data /dev/stdin",
-        )
     settings = Settings.from_env()
     fetch = FetchOnDemand(settings)
-    rules = resolve_rules(given.loaded, model, tokenizers=fetch.tokenizers(given.loaded.spec))
+    rules = resolve_rules(given.loaded, model, tokenizers=fetch.tokenizers)
     label = given.source.data_label
     source = resolve_source(given.loaded, data, fetch=fetch, label=label)
     return prepare(source.iter_files(), rules, settings.home, limit=limit, out=out)

@@ -6,14 +6,15 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.data_sources import DatasetAddress, Fetch, RemoteAddress, RemoteRows
+from orchestrator.data_addresses import DatasetAddress, RemoteAddress, RemoteRows
+from orchestrator.data_sources import Fetch
 from orchestrator.progress import SILENT, Reporter
 from orchestrator.settings import Settings
-from orchestrator.spec import JobSpec
 from orchestrator.token_rules import Tokenizers
 
 if TYPE_CHECKING:
     from orchestrator.fetching import Fetcher
+    from orchestrator.stores.hub_files import HubFiles
 
 
 class FetchOnDemand(Fetch):
@@ -38,13 +39,20 @@ class FetchOnDemand(Fetch):
         """The file on this machine."""
         return self._fetcher.bring(rows)
 
-    def tokenizers(self, spec: JobSpec) -> Tokenizers:
-        """Finds tokenizers: on this machine, and elsewhere only one that the spec names."""
-        if spec.tokenizer is not None:
-            return self._fetcher.tokenizers
+    @functools.cached_property
+    def tokenizers(self) -> Tokenizers:
+        """Finds tokenizers: on this machine, or asked for once at the Hub."""
+        # Not the fetcher's, which loads the stores for every command that counts tokens.
         from orchestrator.tokenizer_cache import TokenizerCache
 
-        return TokenizerCache(self._settings, None, offline=True)
+        return TokenizerCache(
+            self._settings, self._hub_files_once, offline=self._offline, reporter=self._reporter
+        )
+
+    def _hub_files_once(self) -> HubFiles:
+        from orchestrator.connections import Connections
+
+        return Connections(self._settings).hub_files_once
 
     @functools.cached_property
     def _fetcher(self) -> Fetcher:

@@ -8,10 +8,28 @@ from typing import Any, TypeVar
 
 import click
 
+from orchestrator.errors import InputError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Existence is checked where the file is read: one place words the error, and words it well.
 _PATH = click.Path(path_type=Path, readable=False)
+
+
+class RowsName(click.Path):
+    """A file with rows, as it was written: as a path, an address would lose its double slashes."""
+
+    def __init__(self) -> None:
+        super().__init__(readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text itself."""
+        if value == "-" and not Path(value).exists():
+            raise InputError(
+                "--data -: the rows are read from a file",
+                hint="Standard input has a file's name too: --data /dev/stdin",
+            )
+        return str(super().convert(value, param, ctx))
 
 
 def spec_argument(function: F) -> F:
@@ -21,8 +39,11 @@ def spec_argument(function: F) -> F:
 
 def data_option(function: F) -> F:
     """--data FILE."""
-    text = "JSONL file with the rows, instead of the one that the spec names."
-    return click.option("--data", type=_PATH, metavar="FILE", help=text)(function)
+    text = (
+        "File with the rows, instead of the one that the spec names; or gs://bucket/file, or "
+        "hf://datasets/owner/name/file."
+    )
+    return click.option("--data", type=RowsName(), metavar="FILE", help=text)(function)
 
 
 def limit_option(function: F) -> F:

@@ -6,30 +6,35 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.given import plan_given
+from orchestrator.cli.given import plan_given, read_given
 from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
 from orchestrator.cli.printing import print_json, print_pairs, print_table, size
 from orchestrator.cli.rows_told import duplicates_text, left_out_text
+from orchestrator.cli.tools_given import tools_option, with_tools
 from orchestrator.plan import DataFacts, Plan
 
 
 @click.command()
 @spec_argument
 @data_option
+@tools_option
 @limit_option
 @json_option
-def command(spec: Path, data: Path | None, limit: int | None, as_json: bool) -> int:
+def command(
+    spec: Path, data: str | None, tools: Path | None, limit: int | None, as_json: bool
+) -> int:
     """Show what would be trained, what it costs and what the service would refuse.
 
     SPEC is a YAML file, or the name of a spec that is shipped (`orchestrator specs`).
 
         orchestrator plan router/llama-3.1-8b --data rows.jsonl --limit 200
 
-    Offline, and the same on every machine: the digest names exactly this spec, data and catalog.
-    Exit 1 if the service would refuse the job, or answers would be cut. The rows are prepared first
-    (`orchestrator prepare`), and kept below ORCHESTRATOR_HOME: the next plan of them is quick.
+    Asks no service, and is the same on every machine: the digest names exactly this spec, data and
+    catalog. Exit 1 if the service would refuse the job, or answers would be cut. The rows are
+    prepared first (`orchestrator prepare`), and kept below ORCHESTRATOR_HOME: the next plan of them
+    is quick.
     """
-    plan = plan_given(spec, data, limit=limit).plan
+    plan = plan_given(with_tools(read_given(spec), tools), data, limit=limit).plan
     if as_json:
         print_json(plan.to_json())
     else:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.given import prepare_given
+from orchestrator.cli.given import prepare_given, read_given
 from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
 from orchestrator.cli.printing import counted, note, print_json, print_pairs, print_table
 from orchestrator.cli.rows_told import duplicates_text, left_out_text
+from orchestrator.cli.tools_given import tools_option, with_tools
 from orchestrator.dataset.preparing.prepared import Named, PreparedData, RowLengths, Summary
 
 #: Longer lists are in the summary.
@@ -20,6 +21,7 @@ _MOST_NAMES = 12
 @click.command()
 @spec_argument
 @data_option
+@tools_option
 @limit_option
 @click.option(
     "--out",
@@ -30,7 +32,12 @@ _MOST_NAMES = 12
 )
 @json_option
 def command(
-    spec: Path, data: Path | None, limit: int | None, out: Path | None, as_json: bool
+    spec: Path,
+    data: str | None,
+    tools: Path | None,
+    limit: int | None,
+    out: Path | None,
+    as_json: bool,
 ) -> int:
     """Write the rows as the service takes them: train.jsonl, validation.jsonl, test.jsonl.
 
@@ -42,7 +49,8 @@ def command(
     nothing is done. `summary.json` beside them holds counts, lengths and digests. Rows that are
     wrong are named, and nothing is written (exit 1).
     """
-    _, prepared = prepare_given(spec, data, limit=limit, out=out)
+    given = with_tools(read_given(spec), tools)
+    prepared = prepare_given(given, data, limit=limit, out=out)
     if as_json:
         print_json(
             {

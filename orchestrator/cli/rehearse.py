@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.extras import need_sandbox_extra
-from orchestrator.cli.given import need_sound, plan_given
+from orchestrator.cli.given import need_sound, plan_given, read_given
 from orchestrator.cli.interrupts import Interrupts
 from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
 from orchestrator.cli.printing import counted, note, print_json, print_pairs
 from orchestrator.cli.progress import Display
+from orchestrator.cli.tools_given import tools_option, with_tools
 from orchestrator.errors import InputError
 from orchestrator.settings import Settings
 from orchestrator.state import RunState
@@ -21,6 +22,7 @@ from orchestrator.state import RunState
 @click.command()
 @spec_argument
 @data_option
+@tools_option
 @limit_option
 @click.option(
     "--stand-in",
@@ -40,7 +42,8 @@ from orchestrator.state import RunState
 @json_option
 def command(
     spec: Path,
-    data: Path | None,
+    data: str | None,
+    tools: Path | None,
     limit: int | None,
     stand_in: str,
     keep: Path | None,
@@ -56,7 +59,7 @@ def command(
     local servers; a small stand-in is trained in place of the base model. Costs nothing and needs
     no account. Exit 0 if the adapter was published.
     """
-    prepared = plan_given(spec, data, limit=limit)
+    prepared = plan_given(with_tools(read_given(spec), tools), data, limit=limit)
     need_sound(prepared.plan, hint="See: orchestrator plan")
     need_sandbox_extra(trains=stand_in == "tiny")
     from orchestrator.sandbox.rehearsal import new_folder, rehearse

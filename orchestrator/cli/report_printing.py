@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.printing import counted, visible_line
+from orchestrator.cli.printing import counted
 from orchestrator.dataset.report import Group, Histogram, Level, Report, Table
+from orchestrator.visible_text import visible_line
 
 if TYPE_CHECKING:
     from orchestrator.report.rows_page import KindCounts
@@ -23,7 +25,8 @@ _WIDTH_OF_A_PIPE = 100
 _MOST_BARS = 8
 _MOST_TABLE_ROWS = 8
 #: A column of words that gives way keeps so much at least.
-_FEWEST_LETTERS = 10
+_FEWEST_LETTERS = 12
+_LINE = re.compile(r":\d+$")
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
@@ -31,8 +34,6 @@ def print_findings(report: Report) -> None:
     """Findings, worst first, with bounded examples and exact counts."""
     for group in report.findings:
         _print_group(group)
-    if report.findings:
-        click.echo()
 
 
 def _print_group(group: Group) -> None:
@@ -148,7 +149,7 @@ def print_figure_table(table: Table) -> None:
 
 
 def print_kinds(counts: Sequence[KindCounts]) -> None:
-    """How many errors and warnings each kind has. Notes are for knowing, and count for nothing."""
+    """How many errors and warnings each kind has."""
     rows = [[c.kind, _count(c.errors), _count(c.warnings)] for c in counts]
     _print_columns(("kind", "errors", "warnings"), rows, [False, True, True])
 
@@ -189,12 +190,11 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _shortened(text: str, width: int) -> str:
-    """The beginning and the end of a text: a place ends in its line."""
+    """The beginning of a text, or the end of a place: there its line stands."""
     if len(text) <= width:
         return text
     gap = "…" if _can_print("…") else "~"
-    after = (width - 1) // 2
-    return text[: width - 1 - after] + gap + text[len(text) - after :]
+    return gap + text[1 - width :] if _LINE.search(text) else text[: width - 1] + gap
 
 
 def _count(number: int) -> str:

@@ -1,12 +1,14 @@
 """What an answer scores that is always the same: a gate below that is worthless.
 
-The metrics compare what a row expects with what is given, from 0 to 1. Tools are compared as sets
-in recall and precision: a plan that names a tool twice asks for no second kind of skill.
+The metrics compare what a row expects with what is given, from 0 to 1. Recall and precision of
+tools are there twice. As sets, a tool that a plan names twice counts once: that is how the figures
+published for route plans are reached. As multisets, every step counts.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,14 +21,26 @@ def tool_of(step: str) -> str:
     return match[1] if match else step.strip()
 
 
-def tool_recall(expected: Sequence[str], given: Sequence[str]) -> float:
-    """What share of the expected tools is given; 1 if none is expected."""
+def tool_recall_set(expected: Sequence[str], given: Sequence[str]) -> float:
+    """What share of the different expected tools is given; 1 if none is expected."""
     return len({*expected} & {*given}) / len({*expected}) if expected else 1.0
 
 
-def tool_precision(expected: Sequence[str], given: Sequence[str]) -> float:
-    """What share of the given tools is expected; without any, 1 if none is expected and else 0."""
+def tool_precision_set(expected: Sequence[str], given: Sequence[str]) -> float:
+    """What share of the different given tools is expected; of none, 1 if none is expected."""
     return len({*expected} & {*given}) / len({*given}) if given else float(not expected)
+
+
+def tool_recall_multiset(expected: Sequence[str], given: Sequence[str]) -> float:
+    """What share of the expected steps is given, a tool as often as it is named."""
+    common = (Counter(expected) & Counter(given)).total()
+    return common / len(expected) if expected else 1.0
+
+
+def tool_precision_multiset(expected: Sequence[str], given: Sequence[str]) -> float:
+    """What share of the given steps is expected, a tool as often as it is named."""
+    common = (Counter(expected) & Counter(given)).total()
+    return common / len(given) if given else float(not expected)
 
 
 def exact_tool_sequence(expected: Sequence[str], given: Sequence[str]) -> float:
@@ -63,8 +77,10 @@ class ConstantAnswer:
 
 Metric = Callable[[Sequence[str], Sequence[str]], float]
 _PLAN_METRICS: tuple[tuple[str, Metric], ...] = (
-    ("tool_recall", tool_recall),
-    ("tool_precision", tool_precision),
+    ("tool_recall_set", tool_recall_set),
+    ("tool_precision_set", tool_precision_set),
+    ("tool_recall_multiset", tool_recall_multiset),
+    ("tool_precision_multiset", tool_precision_multiset),
     ("exact_tool_sequence", exact_tool_sequence),
 )
 

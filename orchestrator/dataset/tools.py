@@ -11,7 +11,7 @@ import orjson
 
 from orchestrator.dataset.checks.schemas import BrokenSchema, Schema, shipped_schema, written_path
 from orchestrator.dataset.example import Tool
-from orchestrator.dataset.reading.repeated_keys import RepeatedKey, read_json
+from orchestrator.dataset.reading.repeated_keys import RepeatedKey, TooDeep, read_json
 from orchestrator.errors import InputError, Place
 
 #: Types as some descriptions write them (Gemini in capitals, Python's own names) and as JSON
@@ -31,6 +31,8 @@ _JSON_TYPES = frozenset({"object", "array", "string", "number", "integer", "bool
 _DATA = frozenset({"const", "default", "enum", "example", "examples"})
 #: Keywords whose objects hold schemas by names, which may be those of keywords.
 _NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+#: What others call the schema of the arguments: without it, any arguments would do.
+_OTHER_PARAMETERS = ("input_schema", "inputSchema", "parametersJsonSchema")
 _LOOKS = (
     'A file of tools is a list of {"type": "function", "function": {"name": "...", '
     '"description": "...", "parameters": {...}}}. See: orchestrator schema tools'
@@ -51,10 +53,12 @@ def load_tools(file: Path, name: str) -> tuple[Tool, ...]:
     """The tools of a JSON file; `name` is how messages call it. Raises `InputError`."""
     text = _read(file, name)
     try:
-        return parse_tools(read_json(text.decode()))
+        return parse_tools(_json(text))
     except UnicodeDecodeError as error:
         place = Place(name, text.count(b"\n", 0, error.start) + 1)
         raise InputError("this is not UTF-8", where=place, hint="Save it as UTF-8.") from None
+    except TooDeep as deep:
+        raise InputError(f"this cannot be used: {deep}", where=Place(name), hint=_LOOKS) from None
     except orjson.JSONDecodeError as error:
         message = f"this is not JSON: {error.msg}"
         raise InputError(message, where=Place(name, error.lineno), hint=_LOOKS) from None
@@ -67,6 +71,12 @@ def load_tools(file: Path, name: str) -> tuple[Tool, ...]:
         message = f"{where}: {problem.message}" if where else problem.message
         place = _place(file, name, problem.path)
         raise InputError(message, where=place, hint=problem.hint) from None
+
+
+def _json(text: bytes) -> Any:
+    """The value of a JSON text, with numbers as rows have them: of 64 bits, and finite."""
+    read_json(text.decode())
+    return orjson.loads(text)
 
 
 def _read(file: Path, name: str) -> bytes:
@@ -126,6 +136,10 @@ def _tool(declaration: dict[str, Any], index: int) -> Tool:
         path: tuple[str | int, ...] = (index, "parameters")
     else:
         path = (index, "function", "parameters")
+    for other in _OTHER_PARAMETERS:
+        if other in function and "parameters" not in function:
+            message = f"the arguments of {function['name']} are described by `{other}`"
+            raise ToolProblem(message, (*path[:-1], other), "Call it `parameters`.")
     parameters = _as_json_schema(function.get("parameters") or {"type": "object"})
     try:
         Schema(parameters)
@@ -170,7 +184,12 @@ def row_tools(value: Any) -> tuple[Tool, ...]:
 @functools.lru_cache(maxsize=1024)
 def _from_json(text: bytes) -> tuple[Tool, ...]:
     try:
-        value = orjson.loads(text)
+        value = _json(text)
+    except TooDeep as deep:
+        raise ToolProblem(f"they cannot be used: {deep}") from None
     except orjson.JSONDecodeError as error:
         raise ToolProblem(f"this is not JSON: {error.msg}") from None
+    except RepeatedKey as repeated:
+        hint = "Keep one of them: all but the last would be ignored."
+        raise ToolProblem(f"an object holds the key {repeated.key!r} twice", (), hint) from None
     return parse_tools(value)

@@ -71,7 +71,8 @@ def _engine(url: str) -> sa.Engine:
 
 
 def _prepare_sqlite(engine: sa.Engine, database: str | None) -> None:
-    if database and database != ":memory:":
+    # Whoever writes SQLite's own form of an address says himself what is made (`mode=`).
+    if database and database != ":memory:" and not database.startswith("file:"):
         folder = Path(database).parent
         try:
             folder.mkdir(parents=True, exist_ok=True)

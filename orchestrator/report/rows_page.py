@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.dataset.report import Histogram, Level, Report, Table
 from orchestrator.dataset.rules import KINDS
 from orchestrator.report.histogram_drawing import MARK_LINE, Drawing, draw, interval
+from orchestrator.visible_text import visible_line
 
 if TYPE_CHECKING:
     import jinja2
@@ -26,12 +27,11 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class KindCounts:
-    """How many findings of each level a kind has."""
+    """How many errors and warnings a kind has. Notes are for knowing, and count for nothing."""
 
     kind: str
     errors: int
     warnings: int
-    notes: int
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,7 @@ def kind_counts(report: Report, kinds: tuple[str, ...]) -> list[KindCounts]:
         return sum(g.count for g in groups if g.kind == kind and g.level is level)
 
     return [
-        KindCounts(
-            kind, *(count(kind, level) for level in (Level.ERROR, Level.WARNING, Level.NOTE))
-        )
-        for kind in shown
+        KindCounts(kind, count(kind, Level.ERROR), count(kind, Level.WARNING)) for kind in shown
     ]
 
 
@@ -74,7 +71,6 @@ def rows_page(report: Report, *, spec: str, data: str, kinds: tuple[str, ...]) -
         totals={
             "error": sum(count.errors for count in counts),
             "warning": sum(count.warnings for count in counts),
-            "note": sum(count.notes for count in counts),
         },
         plots=[Plot(f, draw(f)) for f in report.figures if isinstance(f, Histogram)],
         tables=[figure for figure in report.figures if isinstance(figure, Table)],
@@ -92,11 +88,17 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
     environment.filters["cell"] = _cell
     environment.filters["number"] = lambda value: f"{value:,}"
     environment.globals.update(interval=interval, mark_line=MARK_LINE)
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """Text as it is, but for what would be obeyed; what is marked as safe is our own."""
+    return value if hasattr(value, "__html__") else visible_line(str(value))
 
 
 def _cell(value: Any) -> str:
@@ -105,4 +107,5 @@ def _cell(value: Any) -> str:
         return "–"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    # Fractions are shares everywhere.
+    return f"{value:.1%}" if isinstance(value, float) else str(value)

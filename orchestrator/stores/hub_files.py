@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,9 +22,9 @@ from orchestrator.digests import git_blob_hash
 from orchestrator.errors import (
     Ambiguous,
     Corrupt,
-    InputError,
     NotFound,
     OrchestratorError,
+    RefusalKind,
     Refused,
 )
 from orchestrator.retry import retry_request
@@ -33,7 +32,7 @@ from orchestrator.stores.base import Progress
 from orchestrator.stores.checked import local_errors
 from orchestrator.stores.endpoints import answers_within, without_user_info
 from orchestrator.stores.hub import RemoteFile
-from orchestrator.stores.hub_client import LOGIN_HINT, hub_error, prepare_client
+from orchestrator.stores.hub_client import hub_error, prepare_client
 
 if TYPE_CHECKING:
     import httpx2
@@ -42,6 +41,7 @@ T = TypeVar("T")
 Kind = Literal["model", "dataset"]
 #: The timeout that the whole process gives to the client; the requests here give their own.
 _PROCESS_TIMEOUT_S = 60.0
+_LOGIN = "Log in with a token that may read it (hf auth login), or set HF_TOKEN."
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,8 @@ class HubFiles:
     ) -> None:
         """Fetch a file, checked, at once or not at all. A lost connection is taken up again.
 
-        Raises `Corrupt` if other bytes come than the Hub describes, and `InputError` if the disk
-        has no room.
+        Raises `Corrupt` if other bytes come than the Hub describes, and `InputError` for the disk.
         """
-        _need_room(target, remote.size_bytes)
         with local_errors(target), _draft(target) as (stream, draft):
             part = _Part(stream, remote, progress)
             self._asked(
@@ -213,18 +211,34 @@ class HubFiles:
     def _worded(
         self, mapped: OrchestratorError, error: Exception, kind: Kind, repo: str
     ) -> OrchestratorError:
-        """The same, with what to do about a gate."""
-        from huggingface_hub.errors import GatedRepoError
+        """The same in fewer words, with what to do, where the Hub says a plain no."""
+        from huggingface_hub import errors
 
-        if not (isinstance(error, GatedRepoError) and isinstance(mapped, Refused)):
-            return mapped
-        page = f"{self._endpoint}/{'datasets/' if kind == 'dataset' else ''}{repo}"
-        login = "" if self._token else f" Then: {LOGIN_HINT.replace('write ', '')}"
-        return Refused(
-            f"{repo} is gated: its owner decides who may have its files",
-            kind=mapped.kind,
-            hint=f"Accept its terms at {page}.{login}",
-        )
+        hub = without_user_info(self._endpoint)
+        page = f"{hub}/{'datasets/' if kind == 'dataset' else ''}{repo}"
+        if isinstance(error, errors.GatedRepoError) and isinstance(mapped, Refused):
+            login = "" if self._token else f" Then: {_LOGIN}"
+            return Refused(
+                f"{repo} is gated: its owner decides who may have its files",
+                kind=mapped.kind,
+                hint=f"Accept its terms at {page}.{login}",
+            )
+        if isinstance(error, errors.RepositoryNotFoundError):
+            seen = "" if self._token else ", without a token,"
+            return NotFound(
+                f"{hub} shows{seen} no {kind} {repo}",
+                hint=f"Check the name. If it is private: {_LOGIN}",
+            )
+        if isinstance(error, errors.RevisionNotFoundError):
+            return NotFound(
+                f"the {kind} {repo} has no such revision",
+                hint=f"Its commits: {page}/commits/main",
+            )
+        if isinstance(mapped, Refused) and mapped.kind is RefusalKind.CREDENTIALS:
+            return Refused(
+                f"{hub} does not take the token, for {repo}", kind=mapped.kind, hint=_LOGIN
+            )
+        return mapped
 
 
 class _Part:
@@ -276,17 +290,6 @@ def _draft(target: Path) -> Iterator[tuple[IO[bytes], Path]]:
             yield stream, draft
         finally:
             draft.unlink(missing_ok=True)
-
-
-def _need_room(target: Path, size_bytes: int) -> None:
-    """Better at once than after an hour of fetching."""
-    folder = next(one for one in target.parents if one.exists())
-    free_bytes = shutil.disk_usage(folder).free
-    if free_bytes < size_bytes:
-        raise InputError(
-            f"{folder} has {free_bytes} bytes free, and {target.name} takes {size_bytes}",
-            hint="Make room, or set ORCHESTRATOR_HOME to a folder on a larger disk.",
-        )
 
 
 def _is_missing_entry(error: NotFound) -> bool:

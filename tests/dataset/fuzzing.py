@@ -7,6 +7,7 @@ import copy
 import gzip
 import io
 import json
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -165,10 +166,7 @@ def behaved(job: Job, command: str = "check") -> Outcome:
         arguments = [command, str(folder / "spec.yaml"), "--json", *more]
         first = _outcome(arguments)
         files = _written(folder / "out")
-        if command == "prepare":
-            arguments[-1] = str(folder / "out")
-            for file in sorted((folder / "out").glob("*")):
-                file.unlink()
+        shutil.rmtree(folder / "out", ignore_errors=True)
         assert _outcome(arguments) == first
         assert _written(folder / "out") == files
     return first
@@ -267,9 +265,7 @@ _KEYS = st.one_of(
 #: JSON of any shape.
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.one_of(st.none(), st.booleans(), _NUMBERS, _TEXTS),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(_KEYS, inner, max_size=3)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_KEYS, inner, max_size=3)),
     max_leaves=8,
 )
 
@@ -331,6 +327,12 @@ _PIECES = st.one_of(
         ]
     ),
 )
+
+
+def with_tools(form: str, rows: bytes, suffix: str = ".jsonl", answer: str = "text") -> Job:
+    """Rows of a format whose spec names a sound file of tools."""
+    more, files = {"tools": "tools.json"}, {"tools.json": json.dumps(TOOLS).encode()}
+    return Job(form, rows, suffix, answer, more, files)
 
 
 def jsonl(rows: Sequence[Any]) -> bytes:

@@ -21,8 +21,10 @@ from orchestrator.dataset.constant_answers import (
     exact_tool_sequence,
     tool_accuracy,
     tool_of,
-    tool_precision,
-    tool_recall,
+    tool_precision_multiset,
+    tool_precision_set,
+    tool_recall_multiset,
+    tool_recall_set,
 )
 from orchestrator.dataset.example import Example, Message
 from orchestrator.dataset.report import Finding, Level, Report, Table
@@ -89,12 +91,38 @@ def test_difficulty_and_tags_of_json_answers_are_notes() -> None:
     rows.append(row(4, "Plan", f"<think>well</think>\n{rows[0].answer}"))
     report = balance(*rows)
     messages = {one.message: one.level for one in found(report, "few-rows")}
-    assert messages["The difficulty `hard` has 4 rows, fewer than 30."] is Level.NOTE
-    assert messages["The tag `b` has 4 rows, fewer than 30."] is Level.NOTE
+    hard = "The one value of difficulty has fewer than 30 rows, fewest: `hard` (4 rows)."
+    tags = "2 of 2 values of tag have fewer than 30 rows, fewest: `a` (4 rows), `b` (4 rows)."
+    assert messages[hard] is messages[tags] is Level.NOTE
     assert (
         messages["The first tool of the route plan `/math` has 4 rows, fewer than 30."]
         is Level.WARNING
     )
+
+
+def test_many_seldom_tags_are_one_note_with_their_number_and_the_worst() -> None:
+    rows = [plan(n, "/math(x)", tags=["usual", f"tag {n}"]) for n in range(40)]
+    [note] = [
+        group
+        for group in balance(*rows).findings
+        if group.level is Level.NOTE and group.code == "few-rows"
+    ]
+    assert note.count == 1
+    assert "40 of 41 values of tag have fewer than 30 rows, fewest: `tag 0` (1 row)," in (
+        note.examples[0].message
+    )
+
+
+def test_a_constant_answer_and_a_class_show_nothing_private() -> None:
+    rows = [row(n, f"Q{n}", "mail anna.schmidt@firma.de") for n in range(40)]
+    rows += [
+        row(n, f"Q{n}", json.dumps({"agent": "sk-ant-api03-" + "aB3dE5fG7h" * 9})) for n in range(9)
+    ]
+    said = json.dumps([g.to_json() for g in balance(*rows).findings], ensure_ascii=False)
+    assert "schmidt" not in said
+    assert "aB3dE5" not in said
+    assert "[EMAIL]" in said
+    assert "[SECRET]" in said
 
 
 def test_agents_named_by_the_answer_are_classes() -> None:
@@ -184,10 +212,14 @@ def test_counts_of_classes_do_not_depend_on_parts(rows: list[list[str]], cut: in
 
 def test_metrics_follow_their_definitions() -> None:
     given_plan = ("/search", "/math", "/code", "/math")
-    assert tool_recall(("/math", "/math", "/draw"), given_plan) == 0.5
-    assert tool_precision(("/math", "/math", "/draw"), given_plan) == pytest.approx(1 / 3)
-    assert tool_precision((), ()) == tool_recall((), ()) == 1
-    assert tool_precision(("a",), ()) == 0
+    expected = ("/math", "/math", "/draw")
+    assert tool_recall_set(expected, given_plan) == 0.5
+    assert tool_precision_set(expected, given_plan) == pytest.approx(1 / 3)
+    assert tool_recall_multiset(expected, given_plan) == pytest.approx(2 / 3)
+    assert tool_precision_multiset(expected, given_plan) == 0.5
+    assert tool_precision_set((), ()) == tool_recall_set((), ()) == 1
+    assert tool_precision_multiset((), ()) == tool_recall_multiset((), ()) == 1
+    assert tool_precision_set(("a",), ()) == tool_precision_multiset(("a",), ()) == 0
     assert exact_tool_sequence(given_plan, list(given_plan)) == 1
     assert exact_tool_sequence(given_plan, given_plan[:3]) == 0
     assert tool_accuracy(("a",), ("a", "a")) == 0
@@ -255,13 +287,16 @@ def test_always_the_commonest_route_plan_scores_what_is_known_of_the_outside_row
     assert constant is not None
     assert constant.answer == ("/general-search", "/math", "/code", "/math")
     assert _scores(constant) == {
-        "tool_recall": 100.0,
-        "tool_precision": 99.4,
+        "tool_recall_set": 100.0,
+        "tool_precision_set": 99.4,
+        "tool_recall_multiset": 99.8,
+        "tool_precision_multiset": 89.0,
         "exact_tool_sequence": 56.8,
     }
     examples = [row(n, one["prompt"], one["completion"]) for n, one in enumerate(rows, 1)]
     [said] = found(balance(*examples), "constant-plan-tools")
-    assert "tool_recall 100.0%, tool_precision 99.4%, exact_tool_sequence 56.8%" in said.message
+    assert "tool_recall_set 100.0%, tool_precision_set 99.4%, " in said.message
+    assert "tool_precision_multiset 89.0%, exact_tool_sequence 56.8%" in said.message
     assert "322 rows" in said.message
 
 

@@ -147,6 +147,13 @@ def test_an_error_in_the_spec_is_the_same_error_from_a_process(tmp_path: Path) -
     assert len(messages) == 1
 
 
+def test_a_mapped_column_that_no_row_has_is_said_once(tmp_path: Path) -> None:
+    file = write(tmp_path, row("a") * 50)
+    data = DataBlock.model_validate({"mapping": {"columns": {"prompt": "question"}}})
+    with pytest.raises(InputError, match="names `question` for `prompt`, and no row has it"):
+        check_files([file], rules(data), KINDS)
+
+
 def test_a_small_file_starts_no_process(mixed: RowsFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.dataset.running.engine.in_order", None)
     assert check_files([mixed], rules(), KINDS).rows == 300

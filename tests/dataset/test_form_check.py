@@ -17,7 +17,12 @@ from hypothesis import strategies as st
 from orchestrator.dataset.checks.form import FormCheck
 from orchestrator.dataset.checks.odd_characters import CONTROLS
 from orchestrator.dataset.example import Example
-from orchestrator.dataset.reading.repeated_keys import RepeatedKey, read_json
+from orchestrator.dataset.reading.repeated_keys import (
+    MOST_LEVELS,
+    RepeatedKey,
+    TooDeep,
+    read_json,
+)
 from orchestrator.dataset.report import Finding, Level
 from orchestrator.dataset.rules import Rules
 from orchestrator.errors import InputError
@@ -306,7 +311,16 @@ def test_a_key_twice_is_found_at_any_depth_that_python_reads(depth: int) -> None
     text = "[" * depth + '{"k": 1, "k": 2}' + "]" * depth
     with pytest.raises(RepeatedKey, match="k"):
         read_json(text)
-    assert read_json(text.replace('"k": 2', '"l": 2')) is not None
+
+
+@pytest.mark.parametrize("depth", [199, 200, 201, 202, 254, 255, 900])
+def test_what_is_read_can_be_written_and_what_is_nested_deeper_is_refused(depth: int) -> None:
+    text = "[" * depth + "1" + "]" * depth
+    if depth > MOST_LEVELS:
+        with pytest.raises(TooDeep, match="nested deeper than 201 levels"):
+            read_json(text)
+    else:
+        assert orjson.dumps(read_json(text)).decode() == text
 
 
 def test_the_parser_that_notices_repeated_keys_does() -> None:

@@ -146,3 +146,114 @@ def test_every_format_that_ships_is_found_by_its_name(name: str, tmp_path: Path)
     assert found.name == name
     assert found.looks.endswith(".")
     assert set(found.mapped) <= {"system", "developer", "template", "think"}
+
+
+ANY = """\
+import sys
+from orchestrator.dataset.example import Call, Example, Message, Tool
+from orchestrator.dataset.formats.base import Format, RowError
+
+print("loaded")
+
+
+class Any(Format):
+    name = "any"
+    schema = {"type": "object"}
+    columns = ("a",)
+    looks = 'A row is {"a": "..."}.'
+
+    def example(self, file, line, fields, context):
+        USER = Message("user", "x")
+        print("a row")
+        BODY
+
+
+FORMAT = Any()
+"""
+
+
+def made(folder: Path, prompt: str, answer: str = "'y'", more: str = "fields") -> Rules:
+    body = f"return Example(file, line, {prompt}, {answer}, {more})"
+    return written(folder, ANY.replace("BODY", body))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "more", "part"),
+    [
+        ("None", "'y'", "fields", "prompt is neither a text nor"),
+        ("'x'", "5", "fields", "answer is neither a text nor"),
+        ("[USER]", "'y'", "fields", "prompt is neither a text nor"),
+        ("'\\ud83d'", "'y'", "fields", "prompt is neither a text nor"),
+        ("({'role': 'user'},)", "'y'", "fields", "prompt[0] is no Message"),
+        ("(Message('human', 'x'),)", "'y'", "fields", "prompt[0].role is none of system"),
+        ("(Message('user', 5),)", "'y'", "fields", "prompt[0].content is no text"),
+        ("(USER,)", "(Message('assistant', None, [1]),)", "fields", "calls are no tuple of Call"),
+        ("(USER,)", "(Message('assistant', None, (Call('f', '{}'),)),)", "fields", "arguments are"),
+        (
+            "(USER,)",
+            "(Message('assistant', None, (Call('f', {'a': {1}}),)),)",
+            "fields",
+            "answer[0].calls[0].arguments are no dict",
+        ),
+        (
+            "(USER,)",
+            "(Message('assistant', None, (Call('f', {'a': float('nan')}),)),)",
+            "fields",
+            "arguments are no dict of plain JSON values",
+        ),
+        ("'x'", "'y'", "None", "fields are no dict"),
+        ("'x'", "'y'", "fields, ({},)", "tools are no tuple of Tool"),
+        ("'x'", "'y'", "fields, (Tool('f', {}, {'a': {1}}),)", "tools[0] holds something"),
+        ("'x'", "'y'", "fields, (), 5", "reference is no text"),
+        ("'x'", "'y'", "fields, (), None, 'ab'", "tags are no tuple of texts"),
+        ("'x'", "'y'", "fields, (), None, (), 5", "difficulty is no text"),
+    ],
+)
+def test_an_example_that_checks_could_not_read_is_a_finding(
+    prompt: str, answer: str, more: str, part: str, tmp_path: Path
+) -> None:
+    found = finding_of(made(tmp_path, prompt, answer, more), {"a": "b"})
+    assert found.code == "format-failed"
+    assert found.message.startswith("./my_rows.py gave an Example whose ")
+    assert part in found.message
+
+
+def test_the_place_of_an_example_is_that_of_its_row(tmp_path: Path) -> None:
+    text = ANY.replace("BODY", "return Example(3, 'x', 'p', 'a', fields)")
+    found = example_of(written(tmp_path, text), {"a": "b"})
+    assert (found.file, found.line) == ("rows.jsonl", 1)
+
+
+def test_what_a_format_prints_does_not_mix_with_what_a_command_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example_of(made(tmp_path, "'x'"), {"a": "b"})
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "loaded\na row\n")
+
+
+def test_an_exit_in_a_format_is_a_finding(tmp_path: Path) -> None:
+    found = finding_of(written(tmp_path, ANY.replace("BODY", "sys.exit(0)")), {"a": "b"})
+    assert found.message == "./my_rows.py:17 failed: SystemExit: 0"
+
+
+def test_a_refusal_of_anything_but_text_is_shown_as_text(tmp_path: Path) -> None:
+    text = ANY.replace("BODY", "raise RowError(5, '\\ud83d', 7)")
+    found = finding_of(written(tmp_path, text), {"a": "b"})
+    assert (found.code, found.message, found.hint) == ("5", "\\ud83d", "7")
+
+
+def test_a_module_beside_a_format_is_not_imported_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "beside.py").write_text("x = 1")
+    with pytest.raises(InputError) as caught:
+        find_format(written(tmp_path, f"import beside\n{ANY}").data.format, tmp_path)
+    assert caught.value.hint.startswith("A format is one file")
+
+
+@pytest.mark.parametrize(
+    "line", ["columns = (1, None)", "columns = 'ab', 5", "mapped = 5", "mapped = [None]"]
+)
+def test_lists_of_a_format_hold_texts(line: str, tmp_path: Path) -> None:
+    text = ANY.replace("BODY", "pass").replace("    looks =", f"    {line}\n    looks =")
+    with pytest.raises(InputError, match=r"texts|wrong type"):
+        find_format(written(tmp_path, text).data.format, tmp_path)

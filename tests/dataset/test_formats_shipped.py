@@ -10,8 +10,9 @@ import orjson
 import pytest
 
 from orchestrator.data_files import schema
-from orchestrator.dataset.example import Call, Message
+from orchestrator.dataset.example import Call, Message, answer_calls
 from orchestrator.dataset.formats.router_trace import plan_keys
+from orchestrator.dataset.output import service_row
 from orchestrator.dataset.report import Level
 from orchestrator.dataset.tools import load_tools
 from tests.dataset.rules_of import (
@@ -83,8 +84,8 @@ def test_a_reply_of_a_tool_knows_its_tool_by_the_id_of_the_call() -> None:
     )
     found = example_of(rules_of("chat", tools=(WEATHER, CLOCK)), row)
     assert [m.name for m in found.prompt if isinstance(m, Message)][2:] == [
-        "get_time",
         "get_weather",
+        "get_time",
     ]
     assert findings_of(rules_of("chat", tools=(WEATHER, CLOCK)), [row]) == []
 
@@ -342,3 +343,104 @@ def test_all_rows_of_the_outside_data_convert(form: str, file: str, count: int) 
     rules = rules_of(form, tools=declared, answer=answer)
     assert len(converted(rules, rows)) == count
     assert findings_of(rules, rows) == []
+
+
+# --------------------------------------------------------------------- other people's forms
+
+
+@pytest.mark.parametrize(
+    ("form", "row", "hint"),
+    [
+        ("chat", {"conversations": [{"from": "human", "value": "hi"}]}, "ShareGPT's form"),
+        ("chat", {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}, "Gemini's form"),
+        ("chat", {"input": {"messages": [USER]}, "preferred_output": []}, "preferences"),
+        ("chat", {"instruction": "Add.", "output": "1"}, "write `format: instruction`"),
+        ("prompt-completion", chat(USER), "write `format: chat`"),
+        ("prompt-completion", {"prompt": [USER], "completion": [USER]}, "list of `messages`"),
+        ("prompt-completion", {"input_text": "a", "output_text": "b"}, "prompt: input_text"),
+        ("prompt-completion", {"prompt": "a", "chosen": "b"}, "completion: chosen"),
+        ("instruction", {"problem": "1+1", "solution": "2"}, "write `format: math`"),
+    ],
+)
+def test_a_row_of_another_form_is_told_what_to_do(
+    form: str, row: dict[str, Any], hint: str
+) -> None:
+    found = finding_of(rules_of(form), row)
+    assert found.code == "row-schema"
+    assert hint in found.hint
+
+
+@pytest.mark.parametrize(
+    ("part", "hint"),
+    [
+        ({"type": "tool_use", "name": "get_weather", "input": {}}, "`tool_calls`"),
+        ({"type": "tool_result", "content": "x"}, "role tool"),
+        ({"type": "thinking", "thinking": "x"}, "`reasoning_content`"),
+        ({"type": "image_url", "image_url": {"url": "x"}}, "Leave the row out"),
+    ],
+)
+def test_a_part_that_is_no_text_is_told_what_to_do(part: dict[str, Any], hint: str) -> None:
+    row = chat({"role": "user", "content": [part]}, {"role": "assistant", "content": "yes"})
+    found = finding_of(rules_of("chat"), row)
+    assert found.code == "content-part"
+    assert hint in found.hint
+
+
+def test_an_answer_of_no_weight_is_an_error_and_an_earlier_turn_may_have_none() -> None:
+    def turn(weight: int) -> dict[str, Any]:
+        return {"role": "assistant", "content": "yes", "weight": weight}
+
+    found = finding_of(rules_of("chat"), chat(USER, turn(1), USER, turn(0)))
+    assert (found.code, found.level) == ("untrained-answer", Level.ERROR)
+    assert "messages[3].weight" in found.message
+    assert findings_of(rules_of("chat"), [chat(USER, turn(0), USER, turn(1))]) == []
+
+
+def test_a_system_prompt_beside_the_messages_is_not_lost_in_silence() -> None:
+    answer = {"role": "assistant", "content": "yes"}
+    row = chat(USER, answer, system="Be brief.")
+    assert finding_of(rules_of("chat"), row).code == "system-beside"
+    own = chat({"role": "system", "content": "s"}, USER, answer, system="Be brief.")
+    assert findings_of(rules_of("chat"), [own, chat(USER, answer, system=" ")]) == []
+    assert findings_of(rules_of("chat", system="s"), [row]) == []
+
+
+def test_openai_s_example_of_calls_in_parallel_converts() -> None:
+    def called(number: str, city: str) -> dict[str, Any]:
+        function = {"name": "get_weather", "arguments": json.dumps({"city": city})}
+        return {"id": number, "type": "function", "function": function}
+
+    row = chat(
+        {"role": "user", "content": "Weather in Oslo and Rome?", "name": "ann"},
+        {"role": "assistant", "tool_calls": [called("a", "Oslo"), called("b", "Rome")]},
+        {"role": "tool", "tool_call_id": "b", "content": "warm"},
+        {"role": "tool", "tool_call_id": "a", "content": "cold"},
+        {"role": "assistant", "content": "Cold and warm.", "weight": 1},
+        tools=[WEATHER.declaration],
+        parallel_tool_calls=True,
+    )
+    found = example_of(rules_of("chat"), row)
+    asked = found.prompt[1]
+    assert isinstance(asked, Message)
+    assert [call.arguments for call in asked.calls] == [
+        {"city": "Oslo"},
+        {"city": "Rome"},
+    ]
+    # The ids are not kept: what tells which city is cold is that the first reply is the first's.
+    assert [turn.content for turn in found.prompt[2:] if isinstance(turn, Message)] == [
+        "cold",
+        "warm",
+    ]
+    line = service_row(found, "vertex")["messages"]
+    assert [turn.get("tool_call_id") for turn in line] == [None, None, "call_0", "call_1", None]
+    assert findings_of(rules_of("chat"), [row]) == []
+
+
+@pytest.mark.parametrize("calls", ['[{"name": "f", "arguments": {"id": 18446744073709551616}}]'])
+def test_numbers_in_a_text_of_calls_keep_their_digits_or_are_refused(calls: str) -> None:
+    row = {"user_message": "Hello", "tool_calls": calls}
+    found = finding_of(rules_of("tool-calls"), row)
+    assert (found.code, "more than 64 bits" in found.message) == ("field-not-json", True)
+    sound = row | {"tool_calls": calls.replace("616", "615")}
+    example = example_of(rules_of("tool-calls"), sound)
+    assert answer_calls(example)[0].arguments == {"id": 2**64 - 1}

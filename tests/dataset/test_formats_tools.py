@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from orchestrator.dataset.tools import ToolProblem, load_tools, row_tools
@@ -123,3 +124,47 @@ def test_the_tools_of_rows_are_parsed_once_for_equal_rows() -> None:
 @pytest.mark.parametrize(("folder", "count"), [("support-router", 3), ("cycling-copilot", 6)])
 def test_the_outside_tools_are_sound(folder: str, count: int) -> None:
     assert len(load_tools(outside(folder, "tools.json"), "tools.json")) == count
+
+
+@pytest.mark.parametrize("name", ["input_schema", "inputSchema", "parametersJsonSchema"])
+def test_arguments_that_others_name_otherwise_are_not_lost_in_silence(
+    name: str, tmp_path: Path
+) -> None:
+    tool = {"name": "get_time", "description": "Says the time.", name: {"type": "object"}}
+    file = tmp_path / "tools.json"
+    file.write_text(json.dumps([tool]))
+    with pytest.raises(InputError, match=f"`{name}`") as caught:
+        load_tools(file, "tools.json")
+    assert caught.value.hint == "Call it `parameters`."
+    file.write_text(json.dumps([tool | {"parameters": {"type": "object"}}]))
+    assert len(load_tools(file, "tools.json")) == 1
+
+
+def test_a_key_twice_in_a_text_of_tools_is_found() -> None:
+    with pytest.raises(ToolProblem, match="'name' twice"):
+        row_tools('[{"name": "a", "name": "b"}]')
+
+
+def test_tools_that_are_nested_too_deeply_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "tools.json"
+    file.write_text("[" * 300 + "]" * 300)
+    with pytest.raises(InputError, match="nested deeper"):
+        load_tools(file, "tools.json")
+    with pytest.raises(ToolProblem, match="nested deeper"):
+        row_tools(file.read_text())
+
+
+def test_numbers_of_tools_have_64_bits_as_those_of_rows_do(tmp_path: Path) -> None:
+    file = tmp_path / "tools.json"
+    schema = '{"type": "object", "properties": {"n": {"maximum": 123456789012345678901234567890}}}'
+    file.write_text(f'[{{"name": "f", "parameters": {schema}}}]')
+    (tool,) = load_tools(file, "tools.json")
+    assert json.loads(orjson.dumps(tool.declaration))["function"]["name"] == "f"
+
+
+def test_a_schema_that_refers_elsewhere_says_where() -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": "https://example.com/a.json"}}}
+    with pytest.raises(
+        ToolProblem, match=r"it refers to https://example\.com/a\.json, and schemas"
+    ):
+        row_tools([{"name": "f", "parameters": schema}])

@@ -16,18 +16,17 @@ from tests.dataset.fuzzing import (
     FORMATS,
     PACKED,
     ROWS,
-    TOOLS,
     VALUES,
     Job,
     behaved,
     changed,
     damaged,
     jsonl,
+    with_tools,
 )
 
 #: More examples for a run by hand: ORCHESTRATOR_FUZZ=100 multiplies their numbers.
 MORE = int(os.environ.get("ORCHESTRATOR_FUZZ", "1"))
-WITH_TOOLS = {"more": {"tools": "tools.json"}, "files": {"tools.json": json.dumps(TOOLS).encode()}}
 SUFFIXES = [".jsonl", ".json", ".csv", ".tsv", ".parquet"]
 
 
@@ -53,7 +52,9 @@ def file_of(rows: list[Any], suffix: str) -> bytes:
         import pyarrow.parquet as pq
 
         out = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist([{k: json.dumps(v) for k, v in r.items()} for r in rows]), out)
+        pq.write_table(
+            pa.Table.from_pylist([{k: json.dumps(v) for k, v in r.items()} for r in rows]), out
+        )
         return out.getvalue()
     return jsonl(rows)
 
@@ -61,7 +62,7 @@ def file_of(rows: list[Any], suffix: str) -> bytes:
 @pytest.mark.parametrize("form", FORMATS)
 def test_the_rows_that_are_changed_here_are_sound(form: str) -> None:
     rows = ROWS[form] if form != "router-trace" else ROWS[form][:1]
-    found = behaved(Job(form, jsonl(rows), **WITH_TOOLS))
+    found = behaved(with_tools(form, jsonl(rows)))
     assert found.code == 0, found.out
 
 
@@ -72,7 +73,7 @@ def test_the_rows_that_are_changed_here_are_sound(form: str) -> None:
     suffix=st.sampled_from([s + p for s in SUFFIXES for p in ("", ".gz", ".zst")]),
 )
 def test_arbitrary_bytes(form: str, content: bytes, suffix: str) -> None:
-    behaved(Job(form, content, suffix, **WITH_TOOLS))
+    behaved(with_tools(form, content, suffix))
 
 
 @settings(max_examples=80 * MORE)
@@ -86,7 +87,7 @@ def test_damaged_files(data: st.DataObject) -> None:
     content = data.draw(damaged(before)) if inside else before
     content = PACKED[packed](content)
     content = content if inside else data.draw(damaged(content))
-    behaved(Job(form, content, suffix + packed, **WITH_TOOLS))
+    behaved(with_tools(form, content, suffix + packed))
 
 
 @settings(max_examples=120 * MORE)
@@ -95,11 +96,15 @@ def test_rows_of_other_shapes(data: st.DataObject) -> None:
     form = data.draw(st.sampled_from(FORMATS))
     rows = [data.draw(changed(row)) for row in ROWS[form]]
     answer = data.draw(st.sampled_from(["text", "route-plan"]))
-    behaved(Job(form, jsonl(rows), answer=answer, **WITH_TOOLS))
+    behaved(with_tools(form, jsonl(rows), answer=answer))
 
 
 @settings(max_examples=30 * MORE)
-@given(form=st.sampled_from(FORMATS), rows=st.lists(VALUES, max_size=4), suffix=st.sampled_from([".jsonl", ".json"]))
+@given(
+    form=st.sampled_from(FORMATS),
+    rows=st.lists(VALUES, max_size=4),
+    suffix=st.sampled_from([".jsonl", ".json"]),
+)
 def test_json_of_any_shape(form: str, rows: list[Any], suffix: str) -> None:
     behaved(Job(form, file_of(rows, suffix), suffix))
 
@@ -109,4 +114,4 @@ def test_json_of_any_shape(form: str, rows: list[Any], suffix: str) -> None:
 def test_prepared_rows_of_other_shapes(data: st.DataObject) -> None:
     form = data.draw(st.sampled_from(FORMATS))
     rows = ROWS[form] + [data.draw(changed(row)) for row in ROWS[form]]
-    behaved(Job(form, jsonl(rows), **WITH_TOOLS), "prepare")
+    behaved(with_tools(form, jsonl(rows)), "prepare")

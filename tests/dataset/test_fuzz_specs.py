@@ -45,7 +45,9 @@ _TEMPLATES = st.one_of(
     st.text(alphabet="{}ab!:[]. \n%", max_size=12),
     st.builds("Say {{{}}} and {{{{{}}}}}".format, _FIELDS, _FIELDS),
     st.builds("{{{}}}".format, _FIELDS),
-    st.sampled_from(["{", "}", "{}", "{0}", "{prompt!r}", "{prompt:>9}", "{prompt.x}", "{{", "{{}}"]),
+    st.sampled_from(
+        ["{", "}", "{}", "{0}", "{prompt!r}", "{prompt:>9}", "{prompt.x}", "{{", "{{}}"]
+    ),
 )
 
 
@@ -134,7 +136,7 @@ def test_other_parts_of_the_data_block(data: st.DataObject) -> None:
         ),
         VALUES,
     )
-    more = data.draw(
+    more: dict[str, Any] = data.draw(
         st.fixed_dictionaries(
             {},
             optional={
@@ -154,7 +156,8 @@ def test_other_parts_of_the_data_block(data: st.DataObject) -> None:
             },
         )
     )
-    if "files" in (more.get("split") or {}):
+    split: Any = more.get("split")
+    if isinstance(split, dict) and "files" in split:
         more["path"] = None
     command = data.draw(st.sampled_from(["check", "prepare"]))
     behaved(Job(form, jsonl(ROWS[form] * 3), more=more), command)

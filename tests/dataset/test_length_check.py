@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.dataset.checks.length import LengthCheck
-from orchestrator.dataset.example import Example
+from orchestrator.dataset.example import Example, Message
 from orchestrator.dataset.report import Group, Histogram, Level, Table
 from orchestrator.dataset.rules import Rules, TokenRules
 from orchestrator.dataset.tokens.base import TokenCount
@@ -179,6 +179,24 @@ def test_vertex_is_not_told_to_take_another_limit(tokenizer: Path) -> None:
     assert "Vertex says only after the job" in example.message
     assert "the service's" in example.hint
     assert "max_length:" not in example.hint
+
+
+def test_rows_are_counted_with_the_turns_that_the_service_gets(
+    tokenizer: Path, tmp_path: Path
+) -> None:
+    template = tmp_path / "one-system.jinja"
+    template.write_text(
+        "{% for m in messages %}{% if m.role == 'developer' %}{{ raise_exception('no developer') }}"
+        "{% endif %}{{ m.role + ': ' + m.content + '\\n' }}{% endfor %}",
+        encoding="utf-8",
+    )
+    tokens = replace(rules_of(tokenizer).tokens, template=template)
+    prompts = [Message(role, "Be short. " * 9) for role in ("system", "developer")]
+    row = replace(SHORT, prompt=(*prompts, *SHORT.prompt))
+    groups = found(rules_of(tokenizer, 10, service="vertex", tokens=tokens), [row])
+    assert "answer-lost" in groups
+    assert "not-counted" not in groups
+    assert "not-counted" in found(rules_of(tokenizer, 10, tokens=tokens), [row])
 
 
 def test_rows_kept_for_tests_are_not_held_against_the_limit_of_training(tokenizer: Path) -> None:

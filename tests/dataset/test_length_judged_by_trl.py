@@ -63,8 +63,13 @@ SYSTEM = Message("system", "You answer in one sentence.")
 def _texts() -> list[Example]:
     """Pairs of texts; of some, a token reaches over the end of the prompt."""
     pairs = [("ride " * n, "weather " * m) for n, m in ((1, 1), (9, 1), (40, 2), (60, 1), (3, 70))]
-    pairs += [("What is the wea", "ther?"), ("Go", " on"), ("line\n", "\n\nnext"), ("naïve 🚴", "é")]
-    pairs += [("ends", "here<|im_end|>"), ("a" * 50, "b" * 50)]
+    pairs += [
+        ("What is the wea", "ther?"),
+        ("Go", " on"),
+        ("line\n", "\n\nnext"),
+        ("naïve 🚴", "é"),
+    ]
+    pairs += [("ends", "here<|im_end|>")]
     return [text_example(line, *pair) for line, pair in enumerate(pairs, start=1)]
 
 
@@ -109,11 +114,8 @@ def _limits(counts: list[TokenCount]) -> list[int]:
     """Limits at which some rows just fit, some just do not, some lose a bit and others all."""
     total = sorted(count.total for count in counts)
     prompt = sorted(count.prompt for count in counts)
-    middle = len(counts) // 2
-    return sorted(
-        {total[-1], total[-1] - 1, total[-1] - 2, total[-1] - 3, prompt[-1], prompt[-1] + 1}
-        | {total[middle], total[middle] - 1, prompt[middle], prompt[middle] + 1}
-    )
+    middle = total[len(total) // 2]
+    return sorted({total[-1], total[-1] - 1, total[-1] - 3, prompt[-1], prompt[-1] + 1, middle})
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +174,7 @@ def test_trl_drops_cuts_and_trains_the_tokens_that_were_counted(judged: Judged, 
     )
     sets = [(int(key.split()[1]), left) for key, left in judged.left.items() if name in key]
     assert len(sets) > 5
-    seen = set()
+    seen: set[str] = set()
     for limit, left in sets:
         kept = {line: count for line, count in counts.items() if count.prompt < limit}
         assert left == {

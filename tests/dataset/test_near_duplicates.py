@@ -17,8 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.dataset.nearness.near_duplicates import NearDuplicates, differ_in_numbers_only
-from orchestrator.dataset.nearness.wording import shared_runs, similarity, without_shared, words
+from orchestrator.dataset.nearness.near_duplicates import NearDuplicates
+from orchestrator.dataset.nearness.wording import (
+    differ_in_numbers_only,
+    shared_runs,
+    similarity,
+    without_shared,
+    words,
+)
 
 INSTRUCTION = (
     "You are the router of a team of specialists for mathematics, code and search. Given the "

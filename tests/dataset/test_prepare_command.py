@@ -13,7 +13,8 @@ from orchestrator.cli import run
 from orchestrator.dataset.example import Call, Example, Message
 from orchestrator.dataset.privacy.redaction import redacted
 from orchestrator.sandbox.vertex.rows import read_rows
-from tests.router_spec import ROUTER, SAMPLE, SPEC
+from tests.dataset.preparing import write_rows
+from tests.router_spec import ROUTER, SAMPLE, SPEC, changed
 
 
 def prepared(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> Any:
@@ -66,7 +67,7 @@ def test_rows_that_are_wrong_are_named_and_nothing_is_written(
     bad.write_bytes(SAMPLE.read_bytes() + b'{"prompt": "p", "completion": "not JSON"}\n')
     told = prepared(capsys, ROUTER, "--data", bad, "--out", tmp_path / "out", code=1)
     assert f"{bad}:41" in told
-    assert "1 of 41 rows are wrong" in told
+    assert "1 error in 41 rows" in told
     assert not (tmp_path / "out").exists()
 
 
@@ -77,6 +78,65 @@ def test_a_folder_with_other_things_exits_2(
     told = prepared(capsys, ROUTER, "--out", tmp_path, code=2)
     assert "mine.txt" in told
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_folder_that_one_is_in_is_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out in (".", tmp_path):
+        told = prepared(capsys, ROUTER.absolute(), "--out", out, code=2)
+        assert "is the folder that you are in" in told
+    assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stands_for_the_folder_that_it_points_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], exists: bool
+) -> None:
+    real, link = tmp_path / "real", tmp_path / "link"
+    if exists:
+        real.mkdir()
+    link.symlink_to(real)
+    for limit, made in ((20, True), (20, False), (10, True)):
+        assert prepared(capsys, ROUTER, "--out", link, "--limit", limit)["made"] is made
+    assert link.is_symlink()
+    assert (real / "summary.json").is_file()
+
+
+def test_a_column_that_no_row_has_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mapping = "format: prompt-completion\n  mapping: {columns: {prompt: question}}"
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(changed("format: prompt-completion", mapping))
+    told = prepared(capsys, spec, "--data", SAMPLE, code=2)
+    assert told.count("question") == 1
+    assert "Columns that there are: prompt" in told
+
+
+def test_tools_of_the_command_line_go_before_those_of_the_spec(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = json.dumps([{"name": "add", "arguments": {}}])
+    rows = [{"user_message": f"add {n}", "tool_calls": calls} for n in range(40)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    spec = tmp_path / "spec.yaml"
+    text = changed("format: prompt-completion", "format: tool-calls\n  tools: other.json")
+    spec.write_text(text.replace("answer: route-plan", "answer: text"))
+    for file, tool in (("other.json", "subtract"), ("tools.json", "add")):
+        function = {"name": tool, "description": "d", "parameters": {"type": "object"}}
+        (tmp_path / file).write_bytes(orjson.dumps([{"type": "function", "function": function}]))
+    data = ("--data", str(tmp_path / "rows.jsonl"))
+    assert "subtract" in prepared(capsys, spec, *data, code=1)
+    tools = ("--tools", str(tmp_path / "tools.json"))
+    found = prepared(capsys, spec, *data, *tools)
+    assert found["splits"][0]["tools"] == [{"name": "add", "rows": 34}]
+    assert run(["plan", str(spec), *data, *tools, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"]["tools_sha256"] == found["tools_sha256"]
+    for command in ("submit", "rehearse"):
+        assert run([command, str(spec), *data, "--tools", str(tmp_path / "none.json")]) == 2
+        assert "--tools: there is no file" in capsys.readouterr().err
 
 
 def test_dropping_rows_without_a_tokenizer_exits_2_for_prepare_and_plan(

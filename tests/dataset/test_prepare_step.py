@@ -179,7 +179,7 @@ def test_wrong_rows_leave_no_trace(tmp_path: Path, rows: RowsFile) -> None:
     with rows.path.open("ab") as stream:
         stream.write(b'{"prompt": 1}\n')
     for out in (None, tmp_path / "deep" / "out"):
-        with pytest.raises(DataError, match="1 of 61 rows are wrong"):
+        with pytest.raises(DataError, match="1 error in 61 rows"):
             made_in(tmp_path, rows, out=out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.jsonl", "spec.yaml"]
 
@@ -202,14 +202,15 @@ def test_a_failure_while_writing_leaves_what_was_there(
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("is_removed", [False, True])
 def test_rows_that_change_while_they_are_read_are_refused(
-    tmp_path: Path, rows: RowsFile, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rows: RowsFile, monkeypatch: pytest.MonkeyPatch, is_removed: bool
 ) -> None:
     real = prepare_rows
 
     def changing(*args: object, **more: object) -> object:
         written = real(*args, **more)  # type: ignore[arg-type]  # as it was called
-        _append(rows.path)
+        rows.path.unlink() if is_removed else _append(rows.path)
         return written
 
     monkeypatch.setattr(orchestrator.preparation, "prepare_rows", changing)
@@ -262,6 +263,20 @@ def test_a_killed_preparation_leaves_nothing_that_is_taken_for_whole(
     os.utime(left, (0, 0))
     assert prepare([rows], given_rules, tmp_path / "home", limit=20).made
     assert not left.exists()
+
+
+def test_what_a_killed_preparation_left_beside_its_folder_is_removed(
+    tmp_path: Path, rows: RowsFile
+) -> None:
+    names = (".partial-out-1-ab", ".partial-out-old-x", ".partial-out-2-cd", ".partial-other-1-ab")
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").touch()
+    for name in (names[0], names[1], names[3]):
+        os.utime(tmp_path / name, (0, 0))
+    assert made_in(tmp_path, rows, out=tmp_path / "out").made
+    left = [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert sorted(left) == sorted(names[2:])
 
 
 def test_only_the_newest_prepared_rows_are_kept(tmp_path: Path, rows: RowsFile) -> None:

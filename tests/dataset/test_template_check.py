@@ -256,8 +256,8 @@ def conclusions(given: Rules, *examples: Example) -> list[Group]:
 def test_whose_template_it_is_is_said(name: str, whose: str) -> None:
     chat = row(1, [user()], [answer()])
     (group,) = conclusions(rules(name), chat, chat)
-    assert (group.code, group.level, group.count) == ("template-used", Level.NOTE, 2)
-    assert "owner/model" in group.examples[0].message
+    assert (group.code, group.level, group.count) == ("template-used", Level.NOTE, 1)
+    assert "2 chats are rendered by the template of owner/model" in group.examples[0].message
     assert whose in group.examples[0].message
 
 
@@ -268,8 +268,10 @@ def test_without_a_template_chats_are_not_checked_and_it_is_said() -> None:
 
 
 def test_texts_on_vertex_are_said_to_be_out_of_sight() -> None:
-    (group,) = conclusions(rules("trl:qwen3", service="vertex"), row(1, "Hi", "Fine."))
+    text = row(1, "Hi", "Fine.")
+    (group,) = conclusions(rules("trl:qwen3", service="vertex"), text, text)
     assert (group.code, group.level, group.count) == ("texts-by-service", Level.NOTE, 1)
+    assert "prompt and completion of 2 rows are plain texts" in group.examples[0].message
 
 
 def test_parts_together_conclude_what_the_whole_does() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from orchestrator.dataset.checks.schemas import BrokenSchema, Schema, shipped_schema, written_path
-from orchestrator.dataset.reading.repeated_keys import RepeatedKey, read_json
+from orchestrator.dataset.reading.repeated_keys import RepeatedKey, TooDeep, read_json
 from orchestrator.dataset.rules import Rules
 from orchestrator.errors import InputError, Place
 
@@ -65,7 +65,9 @@ class AnswerReader:
         hint = f"The spec says that answers are {self._name} documents."
         message = f"the answer is not JSON: {error}"
         begun = text.lstrip()
-        if not begun:
+        if isinstance(error, TooDeep):
+            message = f"the answer cannot be used: {error}"
+        elif not begun:
             message = "the answer is empty, and no JSON document"
         elif begun.startswith("```"):
             message = "the answer is not JSON: it is fenced as code"

@@ -17,6 +17,7 @@ from orchestrator.dataset.constant_answers import (
     constant_tools_of_plan,
 )
 from orchestrator.dataset.example import Example, answer_text, prompt_text
+from orchestrator.dataset.privacy.masking import shown
 from orchestrator.dataset.report import MAX_EXAMPLES, Figure, Finding, Group, Level, Table
 from orchestrator.dataset.rules import Rules
 from orchestrator.errors import Place
@@ -28,6 +29,7 @@ _MOST_CLASSES = 5000
 #: Whole answers and plans beyond which none of them can be common enough to matter.
 _MOST_ANSWERS = 20_000
 _SHOWN_CLASSES = 30
+_NAMED_CLASSES = 3
 _SPLITS = ("train", "validation", "test")
 #: Sorts of classes, and how bad it is if one has few rows.
 _SORTS = {
@@ -134,20 +136,29 @@ class BalanceCheck(Check):
             yield Table("What a constant answer scores", header, tuple(rows))
 
     def _few_rows(self) -> Iterator[Group]:
-        for level in (Level.WARNING, Level.NOTE):
-            few = [
+        """One finding for each class that is chosen between; one for all tags or difficulties."""
+        few = {
+            sort: sorted((n, value) for value, n in counts.totals().items() if n < LEAST_ROWS)
+            for sort, counts in self._classes.items()
+        }
+        messages = [
+            f"The {sort} `{_shortened([value])}` has {_rows(count)}, fewer than {LEAST_ROWS}."
+            for count, sort, value in sorted(
                 (count, sort, value)
-                for sort, counts in self._classes.items()
-                if _SORTS[sort] is level
-                for value, count in counts.totals().items()
-                if count < LEAST_ROWS
-            ]
-            messages = [
-                f"The {sort} `{value}` has {_rows(count)}, fewer than {LEAST_ROWS}."
-                for count, sort, value in sorted(few)
-            ]
-            hint = "Add rows of it, or expect it to be learned and measured badly."
-            yield from self._group(level, "few-rows", messages, hint)
+                for sort, found in few.items()
+                if _SORTS[sort] is Level.WARNING
+                for count, value in found
+            )
+        ]
+        hint = "Add rows of it, or expect it to be learned and measured badly."
+        yield from self._group(Level.WARNING, "few-rows", messages, hint)
+        messages = [
+            self._few_of(sort, found)
+            for sort, found in few.items()
+            if found and _SORTS[sort] is Level.NOTE
+        ]
+        hint = "Nothing is measured by a class with so few rows."
+        yield from self._group(Level.NOTE, "few-rows", messages, hint)
         messages = [
             f"There are more than {_MOST_CLASSES} different values of {sort} in "
             f"{_rows(counts.rows)}: they are not counted one by one."
@@ -156,6 +167,15 @@ class BalanceCheck(Check):
         ]
         hint = "Look whether free text stands where classes should."
         yield from self._group(Level.NOTE, "too-many-classes", messages, hint)
+
+    def _few_of(self, sort: str, found: Sequence[tuple[int, str]]) -> str:
+        named = ", ".join(
+            f"`{_shortened([value])}` ({_rows(count)})" for count, value in found[:_NAMED_CLASSES]
+        )
+        total = len(self._classes[sort].totals())
+        of_all = f"{len(found)} of {total} values" if total > 1 else "The one value"
+        have = "has" if total == 1 else "have"
+        return f"{of_all} of {sort} {have} fewer than {LEAST_ROWS} rows, fewest: {named}."
 
     def _never_called(self) -> Iterator[Group]:
         counts = self._classes["tool"]
@@ -262,5 +282,6 @@ def _rows(count: int) -> str:
 
 
 def _shortened(answer: Sequence[str], most: int = 100) -> str:
-    text = ", ".join(answer)
+    # Masked before it is shortened: half a key tells too much, and is no longer seen as one.
+    text = shown(", ".join(answer))
     return f"{text[: most - 1]}…" if len(text) > most else text

@@ -29,7 +29,7 @@ class LeaksCheck(Check):
     def __init__(self, rules: Rules) -> None:
         self._near = NearDuplicates(rules.data.near_duplicates, rules.seed)
         self._files: list[str] = []
-        self._file_of = array("L")
+        self._file_of = array("I")
         self._lines = array("Q")
         self._sides = array("B")
         self._prompts = array("Q")
@@ -70,12 +70,36 @@ class LeaksCheck(Check):
             for pair in self._near.pairs(self._sides.__getitem__)
             if self._prompts[pair.earlier] != self._prompts[pair.later]
         ]
-        if pairs:
-            pairs.sort(key=lambda pair: (-pair.similarity, pair.later))
-            examples = tuple(self._leak(pair) for pair in pairs[:MAX_EXAMPLES])
-            yield Group("leaks", Level.ERROR, "near-duplicate-leak", len(pairs), examples)
+        leaks = [(-pair.similarity, pair) for pair in pairs if pair.similarity is not None]
+        if leaks:
+            leaks.sort(key=lambda leak: (leak[0], leak[1].later))
+            examples = tuple(self._leak(pair, -alike) for alike, pair in leaks[:MAX_EXAMPLES])
+            yield Group("leaks", Level.ERROR, "near-duplicate-leak", len(leaks), examples)
+        unsure = [pair for pair in pairs if pair.similarity is None]
+        if unsure:
+            examples = tuple(map(self._unsure, unsure[:MAX_EXAMPLES]))
+            yield Group("leaks", Level.WARNING, "leak-not-ruled-out", len(unsure), examples)
+        if any(self._sides) and (count := self._near.not_compared):
+            message = f"{count} questions are so alike that not every pair of them was compared."
+            hint = "Leaks among them may be missed: look whether most rows are of one template."
+            place = Place(self._files[0])
+            yield Group.of(
+                Finding("leaks", Level.WARNING, "not-all-compared", place, message, hint)
+            )
 
-    def _leak(self, pair: Pair) -> Finding:
+    def _unsure(self, pair: Pair) -> Finding:
+        later = _SIDES[self._sides[pair.later]]
+        return Finding(
+            "leaks",
+            Level.WARNING,
+            "leak-not-ruled-out",
+            self._place(pair.later),
+            f"This {later} question is linked to rows of an earlier split by others like it, too "
+            f"many to compare all: “{self._excerpt(pair.later)}”.",
+            "Look whether most rows are of one template, or split by shares.",
+        )
+
+    def _leak(self, pair: Pair, similarity: float) -> Finding:
         earlier, later = _SIDES[self._sides[pair.earlier]], _SIDES[self._sides[pair.later]]
         return Finding(
             "leaks",
@@ -83,7 +107,7 @@ class LeaksCheck(Check):
             "near-duplicate-leak",
             self._place(pair.later),
             f"This {later} question is nearly that of {self._place(pair.earlier)} ({earlier}), "
-            f"similarity {pair.similarity:.2f}: “{self._excerpt(pair.later)}” and "
+            f"similarity {similarity:.2f}: “{self._excerpt(pair.later)}” and "
             f"“{self._excerpt(pair.earlier)}”.",
             "Remove one of the two, or split by shares: then near-duplicates stay together.",
         )

@@ -52,7 +52,7 @@ class LengthCheck(Check):
         if self._counter is None:
             from orchestrator.dataset.tokens.counting import make_counter
 
-            self._counter = make_counter(self._rules.tokens)
+            self._counter = make_counter(self._rules.tokens, self._rules.service)
             self.tallies.basis = self._counter.basis
             self.tallies.fewer, self.tallies.more = self._counter.fewer, self._counter.more
         return self._counter

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from orchestrator.dataset.checks.base import Check
-from orchestrator.dataset.example import Example, answer_text, prompt_text
+from orchestrator.dataset.example import Example, Tool, answer_text, prompt_text
 from orchestrator.dataset.privacy.detection import Private, PrivateKind, find_private
-from orchestrator.dataset.report import Finding, Level
+from orchestrator.dataset.privacy.redaction import strings
+from orchestrator.dataset.report import Finding, Group, Level, Report
 from orchestrator.dataset.rules import Rules
+from orchestrator.errors import Place
 
 _CODES: dict[PrivateKind, str] = {
     "email": "email",
@@ -21,25 +23,41 @@ _WHY = ": models repeat what they were trained on."
 
 
 class PrivacyCheck(Check):
-    """Finds e-mail addresses, phone numbers, keys and tokens in prompts and answers."""
+    """Finds e-mail addresses, phone numbers, keys and tokens in all that a row trains with."""
 
     kind = "privacy"
 
     def __init__(self, rules: Rules) -> None:
         self._redact = rules.data.redact
+        self._shared_tools = rules.tools
+        self._tools_file = rules.data.tools or "data.tools"
 
     def examine(self, examples: Sequence[Example]) -> Iterable[Finding]:
         """One finding for each private thing."""
         for example in examples:
-            yield from self._found(example, "prompt", prompt_text(example))
-            yield from self._found(example, "answer", answer_text(example))
+            place, prompt, answer = example.place, prompt_text(example), answer_text(example)
+            yield from self._found(place, "prompt", prompt)
+            yield from self._found(place, "answer", answer)
+            reference = example.reference
+            if reference and reference not in answer:
+                yield from self._found(place, "reference answer", reference)
+            # Tools that all rows share are not said of each row.
+            if example.tools and example.tools is not self._shared_tools:
+                yield from self._found(place, "row's tools", _declared(example.tools))
 
-    def _found(self, example: Example, part: str, text: str) -> Iterator[Finding]:
+    def conclude(self) -> Iterable[Group]:
+        """What is private in the tools that all rows share."""
+        place = Place(str(self._tools_file))
+        found = list(self._found(place, "tools", _declared(self._shared_tools), "-in-tools"))
+        return Report.of(0, found).groups.values()
+
+    def _found(self, place: Place, part: str, text: str, suffix: str = "") -> Iterator[Finding]:
         for one in find_private(text):
             level, hint = self._judged(one)
             article = "An" if one.name[0] in "eA" else "A"
             message = f"{article} {one.name} in the {part}: {one.masked}"
-            yield Finding("privacy", level, _CODES[one.kind], example.place, message, hint)
+            code = f"{_CODES[one.kind]}{suffix}"
+            yield Finding("privacy", level, code, place, message, hint)
 
     def _judged(self, one: Private) -> tuple[Level, str]:
         if one.kind == "example-email":
@@ -49,3 +67,8 @@ class PrivacyCheck(Check):
         if one.kind == "secret":
             return Level.ERROR, f"Revoke it and remove it, or set `data.redact: true`{_WHY}"
         return Level.WARNING, f"If it is a person's, remove it or set `data.redact: true`{_WHY}"
+
+
+def _declared(tools: Sequence[Tool]) -> str:
+    """All strings of the tools' declarations, a line each."""
+    return "\n".join(text for tool in tools for text in strings(tool.declaration))

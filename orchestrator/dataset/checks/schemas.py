@@ -7,6 +7,7 @@ on the schemas that ship. Neither ever fetches a schema from elsewhere.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,12 @@ class Schema:
         return words
 
 
+#: How jsonschema-rs begins to say that a schema was not to be had.
+_ELSEWHERE = re.compile(r"Resource '(.*?)' is not present")
+
+
 def _refuse_fetching(address: str) -> Any:
-    raise ValueError(f"refers to {address}, and schemas are not fetched from elsewhere")
+    raise ValueError(f"{address} is not fetched")
 
 
 def _compiled(definition: dict[str, Any]) -> Any:
@@ -58,6 +63,9 @@ def _compiled(definition: dict[str, Any]) -> Any:
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         path = tuple(getattr(error, "instance_path", ()))
         message = str(getattr(error, "message", None) or error).partition("\n")[0]
+        elsewhere = _ELSEWHERE.match(message)
+        if elsewhere is not None:
+            message = f"it refers to {elsewhere[1]}, and schemas are not fetched: put it in $defs"
         if path and path[-1] == "type":
             message = f"{_at(definition, path)!r} is no type: {', '.join(_JSON_TYPES)}"
         raise BrokenSchema(_short(message), path) from None

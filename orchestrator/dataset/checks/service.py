@@ -20,16 +20,26 @@ KIND = "service"
 #: What Vertex documents for `messages`; calls bring a role of their own with them.
 _DOCUMENTED_ROLES = frozenset({"system", "user", "assistant"})
 _ROLES_OF_CALLS = frozenset({"tool"})
+#: So near to a limit (its share) rows of unlike lengths may carry a split's bytes over it.
+_NEAR = 0.8
 
 
 @dataclass(frozen=True)
 class SplitSize:
-    """How much of a split the service is sent. `file` is how messages call where it comes from."""
+    """How much of a split the service is sent. `file` is how messages call where it comes from.
+
+    Bytes are None where only the rows are known, from their shares.
+    """
 
     name: str
     rows: int
-    size_bytes: int
+    size_bytes: int | None
     file: str
+
+    @property
+    def weight(self) -> int:
+        """What splits are compared by: bytes, or rows where bytes are not known."""
+        return self.rows if self.size_bytes is None else self.size_bytes
 
 
 class ServiceCheck(Check):
@@ -69,7 +79,7 @@ class ServiceCheck(Check):
     def _add(self, size: SplitSize) -> None:
         mine = self._sizes.get(size.name)
         if mine is not None:
-            rows, size_bytes = mine.rows + size.rows, mine.size_bytes + size.size_bytes
+            rows, size_bytes = mine.rows + size.rows, mine.weight + size.weight
             size = SplitSize(size.name, rows, size_bytes, mine.file)
         self._sizes[size.name] = size
 
@@ -119,11 +129,12 @@ def split_groups(sizes: Sequence[SplitSize], service: str) -> list[Group]:
 def _over_limits(train: SplitSize, validation: SplitSize) -> Iterator[Finding]:
     limits = load_catalog().vertex
     place, hint = Place(validation.file), f"Give `validation` fewer rows. {_source(limits)}"
-    if validation.size_bytes > limits.max_validation_bytes_ratio * train.size_bytes:
+    ratio, most = validation.weight / train.weight, limits.max_validation_bytes_ratio
+    if ratio > most:
+        about, unit = ("", "bytes") if validation.size_bytes is not None else ("about ", "rows")
         message = (
-            f"the validation file is {validation.size_bytes / train.size_bytes:.1%} of the "
-            f"training file in bytes ({validation.size_bytes:,} of {train.size_bytes:,}); vertex "
-            f"takes at most {limits.max_validation_bytes_ratio:.0%}"
+            f"the validation file is {about}{ratio:.1%} of the training file in {unit} "
+            f"({validation.weight:,} of {train.weight:,}); vertex takes at most {most:.0%} in bytes"
         )
         yield Finding(KIND, Level.ERROR, "validation-too-large", place, message, hint)
     if validation.rows > limits.max_validation_rows:
@@ -134,10 +145,20 @@ def _over_limits(train: SplitSize, validation: SplitSize) -> Iterator[Finding]:
         yield Finding(KIND, Level.ERROR, "validation-too-many-rows", place, message, hint)
 
 
+def near_a_limit(sizes: Sequence[SplitSize], service: str) -> bool:
+    """Whether numbers of rows cannot tell on which side of a limit the files will be."""
+    weights = {size.name: size.weight for size in sizes}
+    if service != "vertex" or not weights.get("train"):
+        return False
+    most = load_catalog().vertex.max_validation_bytes_ratio
+    return _NEAR * most < weights.get("validation", 0) / weights["train"] < most / _NEAR
+
+
 def sizes_table(sizes: Sequence[SplitSize]) -> Table:
     """The sizes of the splits as a figure."""
     rows = tuple((size.name, size.rows, size.size_bytes) for size in sizes)
-    return Table("what the service would be sent", ("split", "rows", "bytes"), rows)
+    about = " (about, by the shares)" if any(size.size_bytes is None for size in sizes) else ""
+    return Table(f"what the service would be sent{about}", ("split", "rows", "bytes"), rows)
 
 
 def _size(example: Example, split: str, service: str) -> SplitSize:

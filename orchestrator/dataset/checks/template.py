@@ -90,17 +90,17 @@ class TemplateCheck(Check):
             finding = Finding(_KIND, Level.WARNING, "no-template", place, message, hint)
             yield Group.of(finding, self._chats)
         elif self._chats and template is not None:
-            message = f"chats are rendered by the template of {self._rules.tokens.model}"
-            message += f": {template.source}"
-            finding = Finding(_KIND, Level.NOTE, "template-used", place, message)
-            yield Group.of(finding, self._chats)
+            message = (
+                f"{_rows(self._chats, 'chat is', 'chats are')} rendered by the template of "
+                f"{self._rules.tokens.model}: {template.source}"
+            )
+            yield Group.of(Finding(_KIND, Level.NOTE, "template-used", place, message))
         if self._texts and self._rules.service == "vertex":
             message = (
-                "prompts and completions are plain texts: Vertex puts them into the model's "
-                "template, out of sight of these checks"
+                f"prompt and completion of {_rows(self._texts, 'row', 'rows')} are plain texts: "
+                "Vertex puts them into the model's template, out of sight of these checks"
             )
-            finding = Finding(_KIND, Level.NOTE, "texts-by-service", place, message)
-            yield Group.of(finding, self._texts)
+            yield Group.of(Finding(_KIND, Level.NOTE, "texts-by-service", place, message))
 
     def figures(self) -> Iterator[Figure]:
         """How much text of a row is trained on."""
@@ -111,3 +111,7 @@ class TemplateCheck(Check):
                 ("fewest", "most", "in all rows"),
                 ((self._fewest, self._most, self._trained_characters),),
             )
+
+
+def _rows(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"

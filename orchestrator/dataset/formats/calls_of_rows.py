@@ -8,7 +8,8 @@ import orjson
 
 from orchestrator.dataset.example import Call
 from orchestrator.dataset.formats.base import RowError
-from orchestrator.dataset.reading.repeated_keys import RepeatedKey, read_json
+from orchestrator.dataset.reading.jsonl import has_sound_numbers
+from orchestrator.dataset.reading.repeated_keys import RepeatedKey, TooDeep, read_json
 
 
 def call(value: dict[str, Any], where: str) -> Call:
@@ -35,8 +36,15 @@ def arguments(value: Any, where: str) -> dict[str, Any]:
 def json_value(text: str, where: str) -> Any:
     """The value of a JSON text inside a row. Raises `RowError`."""
     try:
-        read_json(text)
-        return orjson.loads(text)  # numbers as every other part of a row has them
+        value = read_json(text)
+        if has_sound_numbers(value):
+            return value
+        orjson.loads(text)  # it refuses what is out of range, and takes the digits of others
+        message = f"{where} holds a whole number of more than 64 bits"
+        raise RowError("field-not-json", message, "Write it as a string.")
+    except TooDeep as deep:
+        message = f"{where} cannot be used: {deep}"
+        raise RowError("field-not-json", message, "Flatten it.") from None
     except orjson.JSONDecodeError as error:
         message = f"{where} is not JSON: {error}"
         raise RowError("field-not-json", message, "Write JSON in the field.") from None

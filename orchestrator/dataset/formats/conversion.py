@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from orchestrator.dataset.checks.schemas import BrokenSchema, Schema, shipped_schema
 from orchestrator.dataset.example import Example
 from orchestrator.dataset.formats.base import Format, FormatContext, RowError
+from orchestrator.dataset.formats.foreign_rows import advice
 from orchestrator.dataset.formats.prompt_template import check_template, prompt_template
-from orchestrator.dataset.formats.registry import FORMATS, find_format, users_line
+from orchestrator.dataset.formats.registry import FORMATS, find_format
+from orchestrator.dataset.formats.users_examples import UsersExamples
 from orchestrator.dataset.reading.rows import Row
 from orchestrator.dataset.report import Finding, Level
 from orchestrator.dataset.rules import RowsFile, Rules
@@ -31,10 +32,6 @@ class Converter:
     def __init__(self, rules: Rules) -> None:
         data = rules.data
         self._format = find_format(data.format, rules.spec_folder)
-        self._users_file = (
-            None if data.format in FORMATS else (rules.spec_folder / data.format).absolute()
-        )
-        self._users_name = data.format
         self._context = FormatContext(data.mapping, rules.tools)
         self._columns = {
             field: (column, tuple(column.split(".")))
@@ -43,7 +40,10 @@ class Converter:
         _check_mapping(self._format, self._context)
         self._schema = _schema(self._format)
         self._accepts = self._schema.accepts
-        self._example = self._format.example if self._users_file is None else self._guarded
+        self._example = self._format.example
+        if data.format not in FORMATS:
+            file = (rules.spec_folder / data.format).absolute()
+            self._example = UsersExamples(self._format, file, data.format).example
 
     def convert(self, file: str, row: Row, split: str | None) -> Example | Finding:
         """The example of a row, or what is wrong with it. `file` is how messages call the file."""
@@ -103,28 +103,11 @@ class Converter:
         hint = self._format.looks
         if isinstance(self._format.schema, str):
             hint = f"{hint} See: orchestrator schema {self._format.schema}"
+        elsewhere = advice(self._format.name, row.value)
+        if elsewhere is not None:
+            hint = f"{elsewhere} {self._format.looks}"
         message = f"row: {self._schema.reason(fields)}"
         return Finding("form", Level.ERROR, "row-schema", place, message, hint)
-
-    def _guarded(
-        self, file: str, line: int, fields: dict[str, Any], context: FormatContext
-    ) -> Example:
-        """The same from a format of the user's, whatever happens in it."""
-        try:
-            example = self._format.example(file, line, fields, context)
-        except RowError:
-            raise
-        except Exception as error:
-            words = f"{type(error).__name__}: {error}"
-            at = users_line(error, self._users_file or Path())
-            where = Place(self._users_name, at)
-            hint = f"Correct {self._users_name}, or let it raise RowError where the row is wrong."
-            raise RowError("format-failed", f"{where} failed: {words[:200]}", hint) from None
-        if not isinstance(example, Example):
-            kind = type(example).__name__
-            message = f"{self._users_name} gave {kind} for the row, which is no Example"
-            raise RowError("format-failed", message, "Return an Example.")
-        return example
 
 
 def require_columns(files: Sequence[RowsFile], rules: Rules) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.machinery
@@ -75,7 +76,8 @@ def _users_format(file: Path, name: str) -> Format:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
+        with contextlib.redirect_stdout(sys.stderr):  # it may print; commands print documents
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise _failed(error, file, name) from None
@@ -85,10 +87,13 @@ def _users_format(file: Path, name: str) -> Format:
 def _failed(error: BaseException, file: Path, name: str) -> InputError:
     words = error.msg if isinstance(error, SyntaxError) else str(error)
     message = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    hint = f"Correct the file. {_HOW}"
+    if isinstance(error, ModuleNotFoundError):
+        hint = "A format is one file: write into it what it needs, or install the library."
     return InputError(
         f"the format cannot be loaded: {message}",
         where=Place(name, users_line(error, file)),
-        hint=f"Correct the file. {_HOW}",
+        hint=hint,
     )
 
 
@@ -107,4 +112,8 @@ def _format_of(module: ModuleType, name: str) -> Format:
     for attribute, kinds in wanted.items():
         if not isinstance(getattr(found, attribute, None), kinds):  # type: ignore[arg-type]  # a union of types is one too
             raise refuse(f"the format's `{attribute}` is missing or of a wrong type")
+    for attribute in ("columns", "mapped"):
+        values = getattr(found, attribute)
+        if not isinstance(values, tuple | list) or not all(isinstance(v, str) for v in values):
+            raise refuse(f"the format's `{attribute}` holds something else than texts")
     return found

@@ -10,6 +10,8 @@ from orchestrator.dataset.formats.base import FormatContext, RowError
 from orchestrator.dataset.formats.prompt_template import prompt_template, written
 from orchestrator.spec import MappingBlock
 
+_TEXT = {str}
+
 
 def asked(
     place: tuple[str, int],
@@ -88,7 +90,7 @@ def think_wrapped(answer: str, fields: dict[str, Any], field: str) -> str:
 def tags_of(fields: dict[str, Any]) -> tuple[str, ...]:
     """The row's tags, where it has a list of them."""
     tags = fields.get("tags")
-    if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
+    if isinstance(tags, list) and {*map(type, tags)} <= _TEXT:
         return tuple(tags)
     return ()
 

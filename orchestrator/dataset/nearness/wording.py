@@ -17,6 +17,7 @@ _WORD = re.compile(
     # An operator is a word only before a number, so that 3 + 4 and 3 * 4 differ.
     r"|[-+*/^=<>%](?=\s?[-\d(.])"
 )
+_DIGIT = re.compile(r"(?![0-9])\d")
 #: Shared wording is looked for in runs of so many words. Fewer shared words cannot lift two short
 #: texts with one differing word to a similarity of 0.8.
 RUN_WORDS = 8
@@ -49,7 +50,14 @@ def is_number(word: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+    if text.isascii():
+        return text.lower()
+    return _DIGIT.sub(_ascii_digit, unicodedata.normalize("NFKC", text).casefold())
+
+
+def _ascii_digit(digit: re.Match[str]) -> str:
+    """A digit of any script as `0` to `9`: ٣ + ٤ asks what 3 + 4 does."""
+    return str(unicodedata.decimal(digit[0]))
 
 
 Run = tuple[str, ...]
@@ -112,7 +120,24 @@ def counted(text: Iterable[str]) -> list[str]:
 
 def similarity(first: Iterable[str], second: Iterable[str]) -> float:
     """Jaccard similarity of two texts' words with their repetitions, from 0 to 1."""
-    one, other = frozenset(counted(first)), frozenset(counted(second))
+    return similarity_of_tokens(frozenset(counted(first)), frozenset(counted(second)))
+
+
+def similarity_of_tokens(one: frozenset[str], other: frozenset[str]) -> float:
+    """The same, of words that are counted already."""
     common = len(one & other)
     union = len(one) + len(other) - common
     return common / union if union else 1.0
+
+
+def differ_in_numbers_only(first: Sequence[str], second: Sequence[str]) -> bool:
+    """Whether two texts (as words) have the same words, and both numbers, which differ."""
+    numbers = [[word for word in text if is_number(word)] for text in (first, second)]
+    if numbers[0] == numbers[1] or not all(numbers):
+        return False
+    return without_numbers(first) == without_numbers(second)
+
+
+def without_numbers(text: Sequence[str]) -> list[str]:
+    """The words that are no numbers, sorted."""
+    return sorted(word for word in text if not is_number(word))

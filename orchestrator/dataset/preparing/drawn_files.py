@@ -53,7 +53,7 @@ class DrawnFiles:
     def unchanged(self) -> list[InputFacts]:
         """What the files are that were read. Raises `InputError` if one changed meanwhile."""
         for one in self._inputs:
-            if _identity(one.file.path) != one.identity:
+            if not _is_as_it_was(one):
                 raise InputError(
                     f"{one.file.name} changed while it was read", hint="Run the command again."
                 )
@@ -97,6 +97,13 @@ def _unreadable(file: RowsFile, error: OSError) -> InputError:
         return InputError(f"{file.name} is a folder, not a file", hint=hint)
     hint = "Check the path and the rights to read it."
     return InputError(f"cannot read {file.name}: {error.strerror}", hint=hint)
+
+
+def _is_as_it_was(one: _Input) -> bool:
+    try:
+        return _identity(one.file.path) == one.identity
+    except OSError:  # it is gone
+        return False
 
 
 def _identity(path: Path) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from orchestrator.dataset.preparing.prepared import DataError
 from orchestrator.dataset.preparing.sorting import SortedRecords
 from orchestrator.dataset.preparing.splits import SPLITS, row_key
 from orchestrator.dataset.preparing.subset import Bound
+from orchestrator.dataset.privacy.masking import masked
 from orchestrator.dataset.reading.rows import Row
 from orchestrator.dataset.report import Finding, Report
 from orchestrator.dataset.rules import RowsFile, Rules
@@ -52,7 +53,7 @@ def gather(files: Iterable[RowsFile], rules: Rules, parts: Machinery, work: Path
         found.report = found.report.extended(parts.conclude())
         if found.report.error_count:
             name = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more files"
-            raise DataError(name, found.report)
+            raise DataError(name, masked(found.report))
         on_failure.pop_all()
     return found
 
@@ -103,11 +104,11 @@ class _Gatherer:
     def _masked(self, examples: list[Example]) -> list[Example]:
         if self._parts.redact is None:
             return examples
-        masked = [self._parts.redact(example) for example in examples]
+        redacted = [self._parts.redact(example) for example in examples]
         self.found.redacted_rows += sum(
-            one is not other for one, other in zip(masked, examples, strict=True)
+            one is not other for one, other in zip(redacted, examples, strict=True)
         )
-        return masked
+        return redacted
 
     def _keep(self, examples: Sequence[Example], file: RowsFile) -> None:
         lines = [self._parts.line(example) for example in examples]

@@ -39,7 +39,7 @@ def machinery(rules: Rules) -> Machinery:
     from orchestrator.dataset.reading.opening import read_rows
     from orchestrator.dataset.tokens.counting import loses_answer, make_counter
 
-    counter = make_counter(rules.tokens)
+    counter = make_counter(rules.tokens, rules.service)
     need_exact_counts(rules, counter)
     converter = Converter(rules)
     form = FormCheck(rules)
@@ -53,6 +53,15 @@ def machinery(rules: Rules) -> Machinery:
         counter=counter,
         loses_answer=loses_answer,
     )
+
+
+def need_columns(files: Iterable[RowsFile], rules: Rules) -> None:
+    """Raise `InputError` if the rows lack a column that the spec's mapping names."""
+    if not rules.data.mapping.columns:
+        return
+    from orchestrator.dataset.formats.conversion import require_columns
+
+    require_columns(list(files), rules)
 
 
 def need_exact_counts(rules: Rules, counter: TokenCounter) -> None:

@@ -28,8 +28,8 @@ class DataError(InputError):
 
     def __init__(self, name: str, report: Report) -> None:
         super().__init__(
-            f"{name}: {report.error_count} of {report.rows} rows are wrong",
-            hint="See them all: orchestrator check",
+            f"{name}: {_counted(report.error_count, 'error')} in {_counted(report.rows, 'row')}",
+            hint="See them all: orchestrator check SPEC --only form",
         )
         self.report = report
 
@@ -138,6 +138,7 @@ class Summary(_Part):
     seed: int
     limit: int | None
     inputs: tuple[InputFacts, ...]
+    tools_sha256: str | None = None
     rows: int
     left_out: LeftOut
     kept_together: KeptTogether
@@ -229,6 +230,10 @@ def damage(folder: Path, summary: Summary) -> str:
         except OSError as error:
             return f"{file.name} cannot be read: {error.strerror}"
     return ""
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _digest(value: object) -> str:

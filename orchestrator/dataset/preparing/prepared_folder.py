@@ -21,6 +21,12 @@ PARTIAL = ".partial-"
 def refuse_foreign(folder: Path) -> None:
     """Raise unless the folder is absent, empty, or holds prepared rows and nothing else."""
     ours = {SUMMARY, *map(file_name, SPLITS)}
+    if folder.exists() and folder.samefile(Path()):
+        # It is put into its place as a whole: whoever stands in it would stand nowhere.
+        raise InputError(
+            f"{folder} is the folder that you are in",
+            hint="Name a new folder inside it with --out DIR.",
+        )
     try:
         names = {path.name for path in folder.iterdir()}
     except FileNotFoundError:
@@ -71,7 +77,9 @@ def put_in_place(partial: Path, folder: Path, stamp: str) -> None:
     for _ in range(5):
         try:
             if folder.is_dir() and any(folder.iterdir()):
-                old = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}old-", dir=folder.parent))
+                old = Path(
+                    tempfile.mkdtemp(prefix=f"{PARTIAL}{folder.name}-old-", dir=folder.parent)
+                )
                 with contextlib.suppress(FileNotFoundError):  # another process was first
                     folder.rename(old)
             partial.rename(folder)

@@ -94,6 +94,12 @@ class _Writing:
     def write(self, folder: Path) -> Written:
         """Decide on the splits, and write them."""
         into, kept_together = self._decide()
+        if not len(self._order) and self._order.too_long:
+            raise InputError(
+                f"all {self._order.too_long} rows lose their answer at {self._rules.max_length} "
+                f"tokens ({self._rules.max_length_source}), and tuning.too_long drops them",
+                hint="Give a larger tuning.max_length. See: orchestrator check --only length",
+            )
         if not into.count(0):
             raise InputError(
                 f"{self._rows} rows leave none for training",

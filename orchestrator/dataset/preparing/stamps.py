@@ -42,6 +42,11 @@ def preparation_stamp(inputs: Sequence[InputFacts], rules: Rules, limit: int | N
     return _digest(value)
 
 
+def tools_digest(rules: Rules) -> str | None:
+    """The digest of the tools that rows may call; None without any."""
+    return _digest([tool.declaration for tool in rules.tools]) if rules.tools else None
+
+
 def _data_rules(rules: Rules) -> dict[str, Any]:
     """The data block without the places of files, but with the content of those that decide."""
     data = rules.data
@@ -74,5 +79,5 @@ def _file_digest(file: Path) -> str | None:
         return None
 
 
-def _digest(value: dict[str, Any]) -> str:
+def _digest(value: object) -> str:
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

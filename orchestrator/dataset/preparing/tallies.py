@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 from orchestrator.dataset.preparing.candidates import Candidate
 from orchestrator.dataset.preparing.prepared import Bin, Lengths, Named, PreparedSplit, RowLengths
+from orchestrator.dataset.privacy.masking import shown
 from orchestrator.dataset.rules import SplitName
 
 #: Of more different tags than these, the rest is counted as one: tags may be free text.
@@ -65,7 +67,8 @@ class _Names:
 
     def add(self, names: Iterable[str]) -> None:
         """Count a row in; a name that it has twice counts once."""
-        for name in dict.fromkeys(names):  # in their order: that of a set differs between processes
+        # In their order: that of a set differs between processes.
+        for name in dict.fromkeys(map(_shown, names)):
             known = name in self._counts or len(self._counts) < _MOST_NAMES
             self._counts[name if known else _REST] += 1
 
@@ -73,6 +76,11 @@ class _Names:
         """The names, most frequent first."""
         ordered = sorted(self._counts.items(), key=lambda item: (-item[1], item[0]))
         return tuple(Named(name=name, rows=rows) for name, rows in ordered)
+
+
+@lru_cache(maxsize=2 * _MOST_NAMES)
+def _shown(name: str) -> str:
+    return shown(name)
 
 
 class _Spread:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
+from orchestrator.dataset.privacy.issuers import SORTS, Sort
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -25,86 +27,25 @@ class Credential:
     mark: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Sort:
-    """How one sort of credential is found.
-
-    `plugin` is a module and class of detect-secrets; `pattern` is used without one. `marks` are
-    strings of which every text with such a credential has one. The credential is the pattern's
-    last group if `in_group`, else the whole match; `exact` ones are not longer than the pattern.
-    """
-
-    issuer: str
-    marks: tuple[str, ...]
-    plugin: tuple[str, str] | None = None
-    pattern: str = ""
-    in_group: bool = False
-    exact: bool = False
-
-
-_GITLAB_MARKS = (
-    *("glpat-", "gldt-", "glft-", "glsoat-", "glrt-", "glcbt-", "glimt-", "glptt-", "glagent-"),
-    *("gloas-", "GR1348941"),
+#: Sorts whose mark may stand apart from what is secret, or with a shorter one.
+_WITH_CONTEXT = frozenset(
+    {
+        *("private key", "AWS key", "AWS secret key", "password in an address"),
+        *("authorization", "key in a setting"),
+    }
 )
-_SORTS = (
-    _Sort("private key", ("PRIVATE KEY", "PuTTY-User-Key"), ("private_key", "PrivateKeyDetector")),
-    _Sort(
-        "AWS key",
-        ("AKIA", "ASIA", "ABIA", "ACCA", "A3T", "aws", "AWS", "Aws"),
-        ("aws", "AWSKeyDetector"),
-        in_group=True,
-        exact=True,
-    ),
-    _Sort(
-        "GitHub token",
-        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
-        ("github_token", "GitHubTokenDetector"),
-    ),
-    _Sort("GitHub token", ("github_pat_",), pattern=r"github_pat_[A-Za-z0-9_]{50,}"),
-    _Sort(
-        "GitLab token",
-        _GITLAB_MARKS,
-        ("gitlab_token", "GitLabTokenDetector"),
-    ),
-    _Sort("Hugging Face token", ("hf_", "api_org_"), pattern=r"(?:hf|api_org)_[A-Za-z0-9]{30,}"),
-    _Sort("OpenAI key", ("T3BlbkFJ",), ("openai", "OpenAIDetector")),
-    _Sort(
-        "API key",
-        ("sk-",),
-        pattern=r"sk-(?:(?:proj|svcacct|admin|ant|or)-[A-Za-z0-9_-]{32,}|[A-Za-z0-9]{32,})",
-    ),
-    _Sort("Google API key", ("AIza",), pattern=r"AIza[0-9A-Za-z_-]{35}"),
-    _Sort("Google access token", ("ya29.",), pattern=r"ya29\.[0-9A-Za-z_-]{20,}"),
-    _Sort(
-        "Slack token",
-        ("xoxa-", "xoxb-", "xoxp-", "xoxo-", "xoxs-", "xoxr-", "hooks.slack.com"),
-        ("slack", "SlackDetector"),
-    ),
-    _Sort("Stripe key", ("sk_live_", "rk_live_"), ("stripe", "StripeDetector")),
-    _Sort("JSON web token", ("eyJ",), ("jwt", "JwtTokenDetector")),
-    # The plugin's pattern knows no password with ! or other signs of its own.
-    _Sort(
-        "password in an address",
-        ("://",),
-        pattern=r"""://[^\s/:@"'\\]{1,100}:([^\s/@"'<>\\]{1,200})@""",
-        in_group=True,
-    ),
-    _Sort("npm token", ("npm_",), pattern=r"npm_[A-Za-z0-9]{36}"),
-    _Sort("PyPI token", ("pypi-Ag",), ("pypi_token", "PypiTokenDetector")),
-    _Sort("SendGrid key", ("SG.",), ("sendgrid", "SendGridDetector")),
-    _Sort("Square secret", ("sq0csp-",), ("square_oauth", "SquareOAuthDetector")),
-    _Sort("Azure storage key", ("AccountKey=",), ("azure_storage_key", "AzureStorageKeyDetector")),
-    _Sort("Twilio key", ("AC", "SK"), ("twilio", "TwilioKeyDetector"), exact=True),
-    _Sort("Mailchimp key", ("-us",), ("mailchimp", "MailchimpDetector"), exact=True),
-    _Sort("Telegram token", (":AA",), ("telegram_token", "TelegramBotTokenDetector"), exact=True),
-)
+_MARKS = tuple((mark, sort) for sort in SORTS for mark in sort.marks)
+_APART = tuple(one for one in _MARKS if one[1].issuer in _WITH_CONTEXT)
+_IN_WORDS = tuple(one for one in _MARKS if one[1].issuer not in _WITH_CONTEXT)
+#: Characters of the shortest token with its mark, apart from those.
+_SHORTEST = 20
 
 _TOKEN_LETTER = re.compile(r"[A-Za-z0-9_-]")
 _REST = re.compile(r"[A-Za-z0-9_-]*")
 _JWT_REST = re.compile(r"[A-Za-z0-9_.=-]*")
 #: Nothing shorter is a credential, apart from passwords in addresses.
 _LONG_RUN = re.compile(r"[A-Za-z0-9_+/=-]{16}")
-_ADDRESS_PASSWORD = re.compile(r"://[^\s:]+:[^\s@]+@")
+_ADDRESS_PASSWORD = re.compile(r"://[^\s:]*:[^\s@]+@")
 _KEY_MATERIAL = re.compile(r"[A-Za-z0-9+/]{40}")
 _KEY_END = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _KEY_LINES = re.compile(
@@ -115,22 +56,31 @@ _LONGEST_KEY = 20_000
 _PLACEHOLDER = re.compile(
     r"(?i)example|your|dummy|placeholder|redacted|^\[.*\]$|<|\{|\$|\*\*|\.\.\."
 )
+#: Tokens whose form is also that of words or of plain numbers.
+_NEED_BOTH = frozenset({"Twilio key", "key in a setting", "authorization", "AWS secret key"})
+_DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[A-Za-z]")
 _PLAIN_PASSWORDS = frozenset({"password", "passwd", "pass", "pwd", "secret", "pw", "token"})
 
 
 def find_credentials(text: str) -> list[Credential]:
     """Keys and tokens in a text, in their order; what documentation shows as an example is none."""
-    sorts = [sort for sort in _SORTS if any(mark in text for mark in sort.marks)]
+    # Nearly all tokens are one long word with their mark, and most texts have few such words.
+    long_words = " ".join([word for word in text.split() if len(word) >= _SHORTEST])
+    sorts = [sort for mark, sort in _APART if mark in text]
+    if long_words:
+        sorts += [sort for mark, sort in _IN_WORDS if mark in long_words]
     if not sorts:
         return []
     found: list[Credential] = []
     if _LONG_RUN.search(text) or _ADDRESS_PASSWORD.search(text):
-        for sort in sorts:
+        for sort in dict.fromkeys(sorts):
+            if sort.shape and not re.search(sort.shape, text):
+                continue
             found += _found(sort, text)
     return sorted(found, key=lambda one: (one.start, -one.end))
 
 
-def _found(sort: _Sort, text: str) -> Iterator[Credential]:
+def _found(sort: Sort, text: str) -> Iterator[Credential]:
     for pattern in _patterns(sort):
         for match in pattern.finditer(text):
             group = (match.lastindex or 0) if sort.in_group else 0
@@ -148,8 +98,8 @@ def _found(sort: _Sort, text: str) -> Iterator[Credential]:
                 yield Credential(sort.issuer, *span, "" if group else mark)
 
 
-@lru_cache(maxsize=len(_SORTS))
-def _patterns(sort: _Sort) -> tuple[re.Pattern[str], ...]:
+@lru_cache(maxsize=len(SORTS))
+def _patterns(sort: Sort) -> tuple[re.Pattern[str], ...]:
     if sort.plugin is None:
         return (re.compile(sort.pattern),)
     return tuple(_plugin(sort.plugin).denylist)
@@ -216,6 +166,8 @@ def _is_placeholder(value: str, issuer: str) -> bool:
         return False
     if issuer == "password in an address":
         return value.lower() in _PLAIN_PASSWORDS or len(set(value)) < 3 or _marked(value)
+    if issuer in _NEED_BOTH and not (_DIGIT.search(value) and _LETTER.search(value[4:])):
+        return True
     return len(set(value[-16:])) < 6 or _marked(value)
 
 

@@ -26,8 +26,9 @@ _REPLACEMENTS: dict[PrivateKind, str] = {
 _EMAIL = re.compile(
     # Not after a letter of an address, except the letter of an escape in a text that is JSON.
     r"(?:(?<![\w.%+\\-])|(?<=\\[nrt]))"
-    r"(?P<local>[^\W_](?:[\w.%+-]{0,62}[\w+-])?)"
-    r"@(?P<domain>(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+(?P<top>[^\W\d_]{2,24}))"
+    r"(?P<local>[^\W_](?:(?:[\w.%+-]|(?<=[^\W_])'(?=[^\W_])){0,62}[\w+-])?)"
+    # As in an address of the web and as JSON may escape it, too.
+    r"(?:@|%40|\\u0040)(?P<domain>(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+(?P<top>[^\W\d_]{2,24}))"
     # `a@b.transpose(…)` is code.
     r"(?![^\W_]|\s?\()"
 )
@@ -39,7 +40,27 @@ _EXAMPLE_DOMAIN = re.compile(
 #: What follows the last dot of a file's name, as in `icon@2x.png`.
 _FILE_ENDINGS = frozenset({"png", "jpg", "jpeg", "gif", "svg", "webp", "js", "ts", "py", "css"})
 
-_INTERNATIONAL = re.compile(r"(?<![\w)\]}.+*/^=])\+\(?\d[\d().\-/ \u00a0]{5,20}\d(?!\w)")
+#: Scripts that put no space between a word and an address.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+
+#: What stands between digits: the hyphens and the space that do not break lines count, too.
+_BETWEEN = r"().\-/ \u00a0\u2010-\u2013"
+_INTERNATIONAL = re.compile(rf"(?<![\w)\]}}.+*/^=])[+\uff0b]\(?\d[\d{_BETWEEN}]{{5,20}}\d(?!\w)")
+#: Groups of digits as people write a number that begins with its country. Such a number need not
+#: be grouped as its country does it.
+_GROUPED = re.compile(
+    r"\+\d{1,3}(?:[ \u00a0\u2010-\u2013-]\d{2,9}|[ \u00a0]?\(\d{1,5}\)){1,6}"
+    r"(?:[ \u00a0\u2010-\u2013-]\d{2,9})*"
+)
+#: The same with the zeros that are dialled for the plus.
+_DIALLED = re.compile(r"(?<![\w)\]}.+*/^=-])00(?=[1-9]\d{0,2}[ -]\d{2})[\d \-]{8,20}\d(?![\w.])")
+#: What is called a number of a telephone, and begins with a zero as nearly everywhere.
+_ZERO_FIRST = re.compile(r"0\d[\d() /-]{6,14}\d(?!\w|\.\d)")
+_NAME = re.compile(
+    r"(?i)(?<![^\W_])(?:tele?phone?|phone|telefono?|teléfono|téléphone|tel|mobile?|cell|handy|fax)"
+    r"(?:[_ ]?(?:number|no|nr|nummer))?[.:=\\\"' ]{1,6}\(?$"
+)
+_LONGEST_NAME = 28
 _NATIONAL = re.compile(
     r"(?<![\w.+*/^(=-])(?:1[-. ])?(?:\(\d{3}\) ?|\d{3}(?P<by>[-.]))\d{3}(?(by)(?P=by)|-)\d{4}"
     r"(?![\w*/^+-]|\.\d| [-+*/=] )"
@@ -69,7 +90,7 @@ def find_private(text: str) -> list[Private]:
         )
         for one in find_credentials(text)
     ]
-    if "@" in text:
+    if "@" in text or "%40" in text or "\\u0040" in text:
         found += _emails(text)
     found += _phones(text)
     # Of two that overlap the secret counts, then the one that begins first.
@@ -107,32 +128,63 @@ def _emails(text: str) -> Iterator[Private]:
         in_address = _ADDRESS_USER.search(text, max(0, match.start() - 200), match.start())
         if in_address or top in _FILE_ENDINGS or domain.startswith("self.") or local == "git":
             continue
+        start, end = _without_neighbours(match)
         example = _EXAMPLE_DOMAIN.search(domain) is not None
         kind: PrivateKind = "example-email" if example else "email"
-        yield Private(kind, *match.span(), f"{local[0]}…@….{top}", "e-mail address")
+        yield Private(
+            kind,
+            start,
+            end,
+            f"{text[start]}…@….{text[match.start('top') : end].lower()}",
+            "e-mail address",
+        )
+
+
+def _without_neighbours(match: re.Match[str]) -> tuple[int, int]:
+    """Where an address of Latin letters stands between words that no space sets apart."""
+    local, top = match["local"], match["top"]
+    start, end = match.span()
+    before = [one.end() for one in _UNSPACED.finditer(local)]
+    if before and before[-1] < len(local) and local[before[-1]].isalnum():
+        start += before[-1]
+    after = _UNSPACED.search(top)
+    if after and after.start() >= 2:
+        end = match.start("top") + after.start()
+    return start, end
 
 
 def _phones(text: str) -> Iterator[Private]:
-    if "+" in text:
+    if "+" in text or "\uff0b" in text:
         for match in _INTERNATIONAL.finditer(text):
             before = text[max(0, match.start() - 8) : match.start()].rstrip()
             # A sum (`3 +4912345`), not a country code.
             if not (before and (before[-1].isdigit() or before[-1] in ")]}")):
-                yield from _valid_phones(match, None)
+                yield from _valid_phones(match[0], match.start(), None)
     if any(ending.search(text) for ending in _NATIONAL_ENDS):
         for match in _NATIONAL.finditer(text):
-            yield from _valid_phones(match, "US")
+            yield from _valid_phones(match[0], match.start(), "US")
+    if "00" in text:
+        for match in _DIALLED.finditer(text):
+            # One character less, so the places are moved by it.
+            yield from _valid_phones(f"+{match[0][2:]}", match.start(), None, left_out=1)
+    for match in _ZERO_FIRST.finditer(text):
+        before = text[max(0, match.start() - _LONGEST_NAME) : match.start()]
+        if 9 <= sum(map(str.isdigit, match[0])) <= 12 and _NAME.search(before):
+            yield Private("phone", *match.span(), _masked_phone(match[0]), "phone number")
 
 
-def _valid_phones(candidate: re.Match[str], region: str | None) -> Iterator[Private]:
+def _valid_phones(
+    candidate: str, at: int, region: str | None, *, left_out: int = 0
+) -> Iterator[Private]:
     from phonenumbers import Leniency, PhoneNumberMatcher
 
-    matcher = PhoneNumberMatcher(candidate.group(), region, leniency=Leniency.STRICT_GROUPING)
-    for match in matcher:
+    grouped = region is None and _GROUPED.fullmatch(candidate)
+    leniency = Leniency.VALID if grouped else Leniency.STRICT_GROUPING
+    for match in PhoneNumberMatcher(candidate, region, leniency=leniency):
         if not _FICTION.search(match.raw_string):
-            start = candidate.start() + match.start
-            end = candidate.start() + match.end
-            yield Private("phone", start, end, _masked_phone(match.raw_string), "phone number")
+            start = at + (match.start + left_out if match.start else 0)
+            masked = _masked_phone(match.raw_string)
+            yield Private("phone", start, at + match.end + left_out, masked, "phone number")
 
 
 def _masked_phone(number: str) -> str:

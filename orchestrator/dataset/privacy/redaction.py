@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from orchestrator.dataset.example import Call, Example, Message
+from orchestrator.dataset.example import Call, Example, Message, Tool
 
 #: A string as it stands in a JSON document.
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+#: What a declaration of a tool is understood by, and nobody's data.
+_LANGUAGE = frozenset({"name", "type", "required", "$ref", "pattern"})
 
 Redact = Callable[[str], str]
 
@@ -22,11 +25,49 @@ def redacted(example: Example, redact: Redact) -> Example:
     Names of tools and of arguments stay: they are the model's language, not somebody's data. An
     answer that is JSON is masked inside its strings, and stays JSON.
     """
-    prompt, answer = _side(example.prompt, redact), _side(example.answer, redact)
-    reference = redact(example.reference) if example.reference else example.reference
-    if (prompt, answer, reference) == (example.prompt, example.answer, example.reference):
-        return example
-    return dataclasses.replace(example, prompt=prompt, answer=answer, reference=reference)
+    masked = dataclasses.replace(
+        example,
+        prompt=_side(example.prompt, redact),
+        answer=_side(example.answer, redact),
+        reference=redact(example.reference) if example.reference else example.reference,
+        tools=_tools(example.tools, redact),
+        tags=tuple(map(redact, example.tags)),
+        difficulty=redact(example.difficulty) if example.difficulty else example.difficulty,
+    )
+    return example if masked == example else masked
+
+
+def _tools(tools: tuple[Tool, ...], redact: Redact) -> tuple[Tool, ...]:
+    declared = "\n".join(text for tool in tools for text in strings(tool.declaration))
+    if redact(declared) == declared:
+        return tools
+    return tuple(
+        Tool(tool.name, _declared(tool.parameters, redact), _declared(tool.declaration, redact))
+        for tool in tools
+    )
+
+
+def strings(value: Any) -> Iterator[str]:
+    """The strings of a declaration."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from strings(item)
+
+
+def _declared(value: Any, redact: Redact) -> Any:
+    """A part of a declaration with its strings masked, but for those that calls are made with."""
+    if isinstance(value, dict):
+        return {
+            name: item
+            if name in _LANGUAGE and not isinstance(item, dict)
+            else _declared(item, redact)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_declared(item, redact) for item in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def _side(side: str | tuple[Message, ...], redact: Redact) -> str | tuple[Message, ...]:

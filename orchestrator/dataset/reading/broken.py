@@ -25,6 +25,17 @@ def key_twice(key: str, place: Place) -> Finding:
     return unreadable("duplicate-key", place, message, "Remove one of the two, or rename it.")
 
 
+def too_deep(what: str, place: Place) -> Finding:
+    """The finding for a row in which lists and objects are nested too deeply."""
+    return unreadable("nested", place, f"the row cannot be used: {what}", "Flatten it.")
+
+
+def long_number(place: Place) -> Finding:
+    """The finding for a row with a whole number that most readers would round."""
+    message = "the row holds a whole number of more than 64 bits, whose last digits would be lost"
+    return unreadable("long-number", place, message, "Write it as a string.")
+
+
 def not_utf8(position: int, place: Place) -> Finding:
     """The finding for a byte (counted from 1) that is no UTF-8."""
     message = f"byte {position} of the line is not UTF-8"
@@ -43,7 +54,7 @@ def explain(raw: bytes, place: Place) -> Finding:
     except json.JSONDecodeError as error:
         return _broken(text, error, place)
     except RecursionError:
-        return unreadable("nested", place, "the row is nested too deeply", "Flatten it.")
+        return too_deep("it is nested too deeply", place)
     except ValueError:  # more digits than Python converts
         message = "the row holds a number with too many digits"
         return unreadable("not-json", place, message, "Write it shorter, or as a string.")

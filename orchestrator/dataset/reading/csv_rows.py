@@ -8,13 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.dataset.reading.broken import not_utf8
-from orchestrator.dataset.reading.rows import Row, unreadable
+from orchestrator.dataset.reading.rows import MAX_ROW_BYTES, Row, too_long, unreadable
 from orchestrator.dataset.reading.sources import BOM, plain_suffix
 from orchestrator.dataset.report import Finding
 from orchestrator.errors import InputError, Place
 
-#: Where a quote is never closed, this ends the search for the other one.
-_MAX_FIELD_CHARACTERS = 16 << 20
 _HEADER_HINT = "The first line names the columns, each of them once: prompt,completion"
 #: What no column is named, and what the first row of a file without a header often holds.
 _DATA = re.compile(r"\s*([\[{].*|[-+]?[0-9.,]+|.{101,}|.*\n.*)\s*", re.DOTALL)
@@ -65,6 +63,9 @@ class _Lines:
     def __next__(self) -> str:
         raw = next(self._stream)
         self.number += 1
+        if len(raw) > MAX_ROW_BYTES:
+            self.problem = self.problem or too_long(self._place)
+            return "\n"
         if self.number == 1:
             raw = raw.removeprefix(BOM)
         if b"\0" in raw and self.problem is None:
@@ -89,13 +90,11 @@ class _Lines:
 
 def _records(lines: _Lines, delimiter: str) -> Iterator[_Record | Finding]:
     """The records that are left, blank lines apart; one of bad bytes is a finding."""
-    # The limit is the process's; a longer field that somebody else allows stays allowed.
-    csv.field_size_limit(max(_MAX_FIELD_CHARACTERS, csv.field_size_limit()))
     parser = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         first = lines.number + 1
         try:
-            fields = next(parser)
+            fields = _next_fields(parser)
         except StopIteration:
             return
         except csv.Error as error:
@@ -106,6 +105,15 @@ def _records(lines: _Lines, delimiter: str) -> Iterator[_Record | Finding]:
             yield problem
         elif fields:
             yield _Record(first, fields)
+
+
+def _next_fields(parser: Iterator[list[str]]) -> list[str]:
+    """The fields of the next record, of any length up to the longest row."""
+    before = csv.field_size_limit(MAX_ROW_BYTES)  # the limit is that of the whole process
+    try:
+        return next(parser)
+    finally:
+        csv.field_size_limit(before)
 
 
 def _header(found: _Record | Finding | list[str] | None, name: str) -> Sequence[str]:

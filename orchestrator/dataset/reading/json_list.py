@@ -8,17 +8,16 @@ from collections.abc import Iterator
 from io import BufferedReader
 
 from orchestrator.dataset.reading.jsonl import parse_row
-from orchestrator.dataset.reading.rows import Row, unreadable
+from orchestrator.dataset.reading.rows import MAX_ROW_BYTES, Row, unreadable
 from orchestrator.dataset.reading.sources import BOM
 from orchestrator.dataset.report import Finding
 from orchestrator.errors import Place
 
 _CHUNK_BYTES = 1 << 18
-#: No row is longer than this; a quote that is never closed would swallow the rest of the file.
-_MAX_ROW_BYTES = 64 << 20
 _SPACE = re.compile(r"[ \t\r\n]*")
 #: The longest piece of JSON, but for strings, that may stand cut at the end of what was read.
 _LONGEST_TOKEN = 16
+_TOO_LONG = f"the row is longer than {MAX_ROW_BYTES >> 20} MiB, or a quote in it is never closed"
 _MEND = "Correct it: no row after it was read."
 
 
@@ -96,7 +95,10 @@ class _ListReader:
                 if end < len(self._text) or self._ended:
                     return end
                 cut = True
-            if not cut or len(self._text) - self._at > _MAX_ROW_BYTES:
+            if not cut:
+                return None
+            if len(self._text) - self._at > MAX_ROW_BYTES:
+                self._error = (_TOO_LONG, 0)
                 return None
             if not self._read(wanted):
                 return None
@@ -106,6 +108,8 @@ class _ListReader:
         if self._error is None:
             return self._lost("nested", "the row is nested too deeply")
         reason, into = self._error
+        if reason is _TOO_LONG:
+            return self._lost("too-long-row", reason)
         at = self._at + into
         if reason.startswith("Unterminated string") or not self._text[at:].strip():
             return self._lost("cut", "the row is cut off: it has no end")

@@ -9,14 +9,26 @@ from typing import Any
 
 import orjson
 
-from orchestrator.dataset.reading.broken import explain, key_twice, not_an_object
-from orchestrator.dataset.reading.repeated_keys import RepeatedKey, read_json
-from orchestrator.dataset.reading.rows import Row, unreadable
+from orchestrator.dataset.reading.broken import (
+    explain,
+    key_twice,
+    long_number,
+    not_an_object,
+    too_deep,
+)
+from orchestrator.dataset.reading.repeated_keys import RepeatedKey, TooDeep, read_json
+from orchestrator.dataset.reading.rows import (
+    MAX_ROW_BYTES,
+    Row,
+    bounded_lines,
+    too_long,
+    unreadable,
+)
 from orchestrator.dataset.reading.sources import BOM, reading, refuse_other_than_jsonl
 from orchestrator.dataset.report import Finding
 from orchestrator.errors import InputError, Place
 
-#: Beyond it, numbers need more than 64 bits.
+#: Below its negative and from its double on, whole numbers need more than 64 bits.
 _WORD = 1 << 63
 __all__ = ["Row", "no_rows", "parse_row", "read_jsonl", "read_lines"]
 
@@ -31,7 +43,7 @@ def read_jsonl(
     """
     seen = False
     with reading(name), file.open("rb") as lines:
-        for number, raw in enumerate(lines, start=1):
+        for number, raw in enumerate(bounded_lines(lines), start=1):
             if not seen and raw.strip():
                 refuse_other_than_jsonl(raw, file, name)
             if on_line is not None:
@@ -76,13 +88,17 @@ def parse_line(raw: bytes, number: int, name: str) -> Row | Finding | None:
 
 def parse_row(raw: bytes, line: int, name: str) -> Row | Finding:
     """The row in a JSON text that starts on this line, or what is wrong with it."""
+    if len(raw) > MAX_ROW_BYTES:
+        return too_long(Place(name, line))
     try:
         value = read_json(raw)
         if not isinstance(value, dict):
             return not_an_object(value, Place(name, line))
-        if not _sound(value):
-            # Such numbers are lost on other readers, so the stricter parser decides.
-            value = orjson.loads(raw)
+        if not has_sound_numbers(value):
+            orjson.loads(raw)  # it refuses what is out of range, and takes the digits of others
+            return long_number(Place(name, line))
+    except TooDeep as deep:
+        return too_deep(str(deep), Place(name, line))
     except orjson.JSONDecodeError:
         return explain(raw, Place(name, line))
     except RepeatedKey as repeated:
@@ -90,20 +106,24 @@ def parse_row(raw: bytes, line: int, name: str) -> Row | Finding:
     return Row(line, value)
 
 
-def _sound(value: Any) -> bool:
-    """Whether numbers are finite and have at most 64 bits."""
+def has_sound_numbers(value: Any) -> bool:
+    """Whether numbers are finite and whole ones have at most 64 bits: others lose their digits."""
     kind = type(value)
     if kind is dict:
         value = value.values()
     elif kind is not list:
-        return kind is not int or -_WORD <= value < _WORD
+        return kind is not int or -_WORD <= value < 2 * _WORD
     for inner in value:
         # Texts are most of what rows hold, and they are sound.
-        if type(inner) is str:
+        kind = type(inner)
+        if kind is str:
             continue
-        if type(inner) is float:
+        if kind is int:
+            if not -_WORD <= inner < 2 * _WORD:
+                return False
+        elif kind is float:
             if not math.isfinite(inner):
                 return False
-        elif not _sound(inner):
+        elif not has_sound_numbers(inner):
             return False
     return True

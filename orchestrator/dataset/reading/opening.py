@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.dataset.reading.compression import BrokenArchiveError, open_plain
 from orchestrator.dataset.reading.jsonl import no_rows, read_lines
-from orchestrator.dataset.reading.rows import Row, unreadable
+from orchestrator.dataset.reading.rows import Row, bounded_lines, unreadable
 from orchestrator.dataset.reading.sources import (
     HEAD_BYTES,
     Compression,
@@ -70,7 +70,7 @@ def _rows(file: RowsFile, on_bytes: OnBytes | None) -> Iterator[Row | Finding]:
         return
     with reading(file.name), open_plain(file.path, file.name, on_bytes) as plain:
         if source is Source.JSONL:
-            yield from read_lines(plain, file.name)
+            yield from read_lines(bounded_lines(plain), file.name)
         elif source is Source.JSON:
             from orchestrator.dataset.reading.json_list import read_json_list
 
@@ -78,7 +78,7 @@ def _rows(file: RowsFile, on_bytes: OnBytes | None) -> Iterator[Row | Finding]:
         elif source is Source.CSV:
             from orchestrator.dataset.reading.csv_rows import read_csv
 
-            yield from read_csv(plain, file.path, file.name)
+            yield from read_csv(bounded_lines(plain), file.path, file.name)
         else:
             # Parquet is read from its end, so it has to lie somewhere uncompressed.
             with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:

@@ -22,9 +22,9 @@ def read_parquet(
 ) -> Iterator[Row | Finding]:
     """The rows of a file, with values as JSON has them.
 
-    Instants become ISO 8601, decimals numbers, NaN null (as writers of tables mean it), and bytes
-    text; a column of bytes that are no text is left out. Raises `InputError` without pyarrow, and
-    for a file that is none.
+    Instants become ISO 8601, decimals numbers, and bytes text. NaN becomes null, as writers of
+    tables mean it, and bytes that are no text are left out: the row says so in `lost`. Raises
+    `InputError` without pyarrow, and for a file that is none.
     """
     try:
         import pyarrow as pa
@@ -42,7 +42,7 @@ def read_parquet(
             for batch in table.iter_batches(_BATCH_ROWS, use_threads=False):
                 for value in batch.to_pylist():
                     number += 1
-                    yield Row(number, {key: v for key, v in _plain(value).items() if v is not _NO})
+                    yield _row(number, value)
                 told.rows(number)
     except pa.ArrowException as error:
         reason = str(error).splitlines()[0][:200]
@@ -84,22 +84,41 @@ class _Told:
 
 #: Stands for a value that JSON cannot hold.
 _NO = object()
+_NO_NUMBER = "NaN or infinity became null"
+_NO_TEXT = "bytes that are no text were left out"
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [None if (plain := _plain(inner)) is _NO else plain for inner in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+def _row(number: int, columns: dict[str, Any]) -> Row:
+    value: dict[str, Any] = {}
+    lost: list[str] = []
+    for column, held in columns.items():
+        problems: list[str] = []
+        plain = _plain(held, problems)
+        if plain is not _NO:
+            value[column] = plain
+        lost += [f"`{column}`: {problem}" for problem in dict.fromkeys(problems)]
+    return Row(number, value, tuple(lost))
+
+
+def _plain(value: Any, problems: list[str]) -> Any:
+    """A value as JSON has it; what could not be kept is added to the problems."""
     if value is None or isinstance(value, str | int):
         return value
-    return _of_table(value)
+    if isinstance(value, dict):
+        inside = {key: _plain(inner, problems) for key, inner in value.items()}
+        return {key: plain for key, plain in inside.items() if plain is not _NO}
+    if isinstance(value, list | tuple):
+        items = (_plain(inner, problems) for inner in value)
+        return [None if plain is _NO else plain for plain in items]
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        problems.append(_NO_NUMBER)
+        return None
+    return _of_table(value, problems)
 
 
-def _of_table(value: Any) -> Any:
+def _of_table(value: Any, problems: list[str]) -> Any:
     """A value of a type that tables have and JSON has not."""
     if isinstance(value, datetime | date | time):
         return value.isoformat()
@@ -107,10 +126,12 @@ def _of_table(value: Any) -> Any:
         return value.total_seconds()
     if isinstance(value, Decimal):
         whole = value.is_finite() and value == value.to_integral_value()
-        return int(value) if whole else _plain(float(value))
+        return int(value) if whole else _plain(float(value), problems)
     if isinstance(value, bytes):
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError:
+            problems.append(_NO_TEXT)
             return _NO
+    problems.append(f"a value of the type {type(value).__name__} was left out")
     return _NO

@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.dataset.checks.base import Check
+from orchestrator.dataset.formats.conversion import require_columns
+from orchestrator.dataset.privacy.masking import masked
 from orchestrator.dataset.reading.jsonl import no_rows
 from orchestrator.dataset.report import Report
 from orchestrator.dataset.rules import RowsFile, Rules
@@ -57,6 +59,7 @@ def check_in_parts(
     on_bytes: OnBytes | None = None,
 ) -> Report:
     """The same, with the size of parts given."""
+    require_columns(files, rules)
     parts = cut(files, part_bytes)
     few = list(itertools.islice(parts, 2))
     count = workers or _cores()
@@ -125,4 +128,4 @@ def _merged(results: Iterable[PartResult]) -> Report:
         return Report()
     groups = [group for check in total.checks for group in check.conclude()]
     figures = [figure for check in total.checks for figure in check.figures()]
-    return total.report.extended(groups, figures)
+    return masked(total.report.extended(groups, figures))

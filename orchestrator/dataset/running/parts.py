@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from orchestrator.dataset.checks.base import Check
 from orchestrator.dataset.checks.kinds import make_check
@@ -12,9 +13,9 @@ from orchestrator.dataset.example import Example
 from orchestrator.dataset.formats.conversion import Converter
 from orchestrator.dataset.reading.jsonl import read_lines
 from orchestrator.dataset.reading.opening import kind_of, read_rows
-from orchestrator.dataset.reading.rows import Row
+from orchestrator.dataset.reading.rows import Row, bounded_lines, skip_line
 from orchestrator.dataset.reading.sources import Compression, Source, reading
-from orchestrator.dataset.report import Finding, Report
+from orchestrator.dataset.report import Finding, Level, Report
 from orchestrator.dataset.rules import KINDS, RowsFile, Rules
 from orchestrator.errors import Place
 
@@ -26,6 +27,8 @@ BATCH_BYTES = 2 << 20
 #: The same for kinds that look at one row after another: what fits a core's cache is faster.
 QUICK_BATCH_BYTES = 128 << 10
 _QUICK_KINDS = frozenset({"form", "duplicates"})
+#: With the usual 8 KB, lines of some KB are put together from pieces, which takes thrice as long.
+_BUFFER_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def cut(files: Sequence[RowsFile], part_bytes: int) -> Iterator[Part]:
         with reading(file.name), file.path.open("rb") as stream:
             while size_bytes - start > part_bytes:
                 stream.seek(start + part_bytes)
-                stream.readline()
+                skip_line(stream)
                 end = min(stream.tell(), size_bytes)
                 yield Part(number, file, start, end)
                 start = end
@@ -95,35 +98,44 @@ class _Run:
         self._checks = checks
         self._rows = 0
         self._lines = 0
+        self._held_bytes = 0
 
     def over(self, part: Part, on_bytes: OnBytes | None) -> PartResult:
-        if part.end is None:
-            batches = self._streamed(part.source, on_bytes)
-        else:
-            batches = self._ranged(part, part.end, on_bytes)
         file, split = part.source.name, part.source.split
-        findings = itertools.chain.from_iterable(
-            self._batch(batch, file, split) for batch in batches
-        )
+        if part.end is None:
+            rows = self._streamed(part.source, on_bytes)
+        else:
+            rows = self._ranged(part, part.end, on_bytes)
+        findings = itertools.chain.from_iterable(self._batches(rows, file, split))
         groups = Report.of(0, findings).groups
         report = Report(self._rows, groups, self._lines)
         size_bytes = 0 if part.end is None else part.end - part.start
         return PartResult(part, report, tuple(self._checks), size_bytes)
 
-    def _batch(
-        self, batch: Iterable[Row | Finding], file: str, split: str | None
-    ) -> Sequence[Finding]:
-        """What is wrong with some rows, in the order of their lines."""
+    def _batches(
+        self, rows: Iterable[Row | Finding], file: str, split: str | None
+    ) -> Iterator[Sequence[Finding]]:
+        """What is wrong with the rows, a batch at a time."""
         convert = self._convert
         findings: list[Finding] = []
         examples: list[Example] = []
-        for row in batch:
+        for row in rows:
             self._rows += 1
             found = row if isinstance(row, Finding) else convert(file, row, split)
             if isinstance(found, Finding):
                 findings.append(found)
             else:
                 examples.append(found)
+            if isinstance(row, Row) and row.lost:
+                findings.append(_lost(row, file))
+            held = len(examples) + len(findings)
+            if held >= BATCH_ROWS or self._held_bytes >= self._batch_bytes:
+                yield self._examined(examples, findings)
+                findings, examples, self._held_bytes = [], [], 0
+        yield self._examined(examples, findings)
+
+    def _examined(self, examples: Sequence[Example], findings: list[Finding]) -> Sequence[Finding]:
+        """What is wrong with a batch, in the order of the lines."""
         if examples:
             for check in self._checks:
                 findings.extend(check.examine(examples))
@@ -131,51 +143,44 @@ class _Run:
         findings.sort(key=_line)
         return findings
 
-    def _ranged(
-        self, part: Part, end: int, on_bytes: OnBytes | None
-    ) -> Iterator[Iterable[Row | Finding]]:
-        """The rows of a range of a plain JSONL file, a batch at a time."""
+    def _ranged(self, part: Part, end: int, on_bytes: OnBytes | None) -> Iterator[Row | Finding]:
+        """The rows of a range of a plain JSONL file."""
         name = part.source.name
-        at = part.start
-        with reading(name), part.source.path.open("rb") as stream:
-            stream.seek(at)
-            while at < end:
-                block = stream.read(min(self._batch_bytes, end - at)) + stream.readline()
-                if not block:  # the file became shorter meanwhile
-                    break
-                if at + len(block) > end:
-                    block = block[: end - at]
-                size_bytes = len(block)
-                at += size_bytes
-                lines = block.split(b"\n")
-                if not lines[-1]:
-                    lines.pop()
-                first = self._lines + 1
-                self._lines += len(lines)
-                rows = read_lines(lines, name, first, start_of_file=part.start == 0)
-                yield from _batched(rows)
+        with reading(name), part.source.path.open("rb", buffering=_BUFFER_BYTES) as stream:
+            stream.seek(part.start)
+            lines = self._lines_until(end, part.start, stream, on_bytes)
+            yield from read_lines(lines, name, start_of_file=part.start == 0)
+
+    def _lines_until(
+        self, end: int, start: int, stream: BinaryIO, on_bytes: OnBytes | None
+    ) -> Iterator[bytes]:
+        """The lines from here to `end`; fewer if the file became shorter meanwhile."""
+        at = told = start
+        for line in bounded_lines(stream):
+            self._lines += 1
+            self._held_bytes += len(line)
+            yield line if at + len(line) <= end else line[: end - at]
+            at += len(line)
+            # A line without its end is the last one, or one of which the rest was skipped.
+            if at - told >= _BUFFER_BYTES or at >= end or line[-1:] != b"\n":
+                at = min(stream.tell(), end)
                 if on_bytes is not None:
-                    on_bytes(size_bytes)
+                    on_bytes(at - told)
+                told = at
+                if at >= end:
+                    return
 
-    def _streamed(
-        self, source: RowsFile, on_bytes: OnBytes | None
-    ) -> Iterator[Iterable[Row | Finding]]:
-        """The rows of a whole file of any kind, a batch at a time."""
-        batch: list[Row | Finding] = []
-        size_bytes = 0
+    def _streamed(self, source: RowsFile, on_bytes: OnBytes | None) -> Iterator[Row | Finding]:
+        """The rows of a whole file of any kind."""
         for row in read_rows(source, on_bytes):
-            batch.append(row)
-            size_bytes += _size_bytes(row)
-            if len(batch) >= BATCH_ROWS or size_bytes >= self._batch_bytes:
-                yield batch
-                batch = []
-                size_bytes = 0
-        yield batch
+            self._held_bytes += _size_bytes(row)
+            yield row
 
 
-def _batched(rows: Iterator[Row | Finding]) -> Iterator[list[Row | Finding]]:
-    while batch := list(itertools.islice(rows, BATCH_ROWS)):
-        yield batch
+def _lost(row: Row, file: str) -> Finding:
+    message = f"the row holds what JSON cannot: {'; '.join(row.lost)}"
+    hint = "Leave the column out if nothing reads it, or write it as text."
+    return Finding("form", Level.WARNING, "lost-value", Place(file, row.line), message, hint)
 
 
 def _size_bytes(row: Row | Finding) -> int:

@@ -27,15 +27,16 @@ _MOST_REMEMBERED_CHARACTERS = 4_000_000
 _LONGEST_END = 200
 
 
-def make_counter(tokens: TokenRules) -> RowCounter:
+def make_counter(tokens: TokenRules, service: str = "hf-jobs") -> RowCounter:
     """The counter for a model: exact with its tokenizer, an estimate without.
 
-    Raises `InputError` if the tokenizer or the template is broken.
+    It counts the turns that the service gets. Raises `InputError` if the tokenizer or the template
+    is broken.
     """
     template = find_template(tokens)
     if tokens.tokenizer is None:
-        return EstimatingCounter(tokens, template)
-    return _exact(load_tokenizer(tokens.tokenizer), tokens.model, template)
+        return EstimatingCounter(tokens, template, service)
+    return _exact(load_tokenizer(tokens.tokenizer), tokens.model, template, service)
 
 
 def loses_answer(count: TokenCount, max_length: int) -> bool:
@@ -44,8 +45,10 @@ def loses_answer(count: TokenCount, max_length: int) -> bool:
 
 
 @functools.lru_cache(maxsize=4)
-def _exact(tokenizer: Tokenizer, model: str, template: ChatTemplate | None) -> ExactCounter:
-    return ExactCounter(tokenizer, model, template)
+def _exact(
+    tokenizer: Tokenizer, model: str, template: ChatTemplate | None, service: str
+) -> ExactCounter:
+    return ExactCounter(tokenizer, model, template, service)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,14 @@ class ExactCounter(RowCounter):
     exact = True
     fewer = more = 0.0
 
-    def __init__(self, tokenizer: Tokenizer, model: str, template: ChatTemplate | None) -> None:
-        super().__init__(template)
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        model: str,
+        template: ChatTemplate | None,
+        service: str = "hf-jobs",
+    ) -> None:
+        super().__init__(template, service)
         self._tokenizer = tokenizer
         self._borders = tokenizer.borders(template.text if template is not None else "")
         self._turn_end = self._borders.turn_end

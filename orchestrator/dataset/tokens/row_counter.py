@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 from orchestrator.dataset.example import Example
 from orchestrator.dataset.tokens.base import TokenCount
-from orchestrator.dataset.tokens.rendering import Rendered, render_example
+from orchestrator.dataset.tokens.rendering import Rendered, as_sent, render_example
 from orchestrator.dataset.tokens.templates import ChatTemplate, TemplateRefusal
 
 
@@ -20,7 +20,7 @@ class RenderedRow(NamedTuple):
 
 
 class RowCounter(ABC):
-    """Counts the tokens of examples; a `TokenCounter`.
+    """Counts the tokens of examples as their service gets them; a `TokenCounter`.
 
     A row may have `fewer` tokens than counted, or `more` (0.2: a fifth); both are 0 if it is exact.
     """
@@ -30,8 +30,9 @@ class RowCounter(ABC):
     more: float
     basis: str
 
-    def __init__(self, template: ChatTemplate | None) -> None:
+    def __init__(self, template: ChatTemplate | None, service: str) -> None:
         self._template = template
+        self._service = service
 
     @property
     def plain_chats(self) -> bool:
@@ -61,4 +62,5 @@ class RowCounter(ABC):
         """The counts of rendered rows, in their order."""
 
     def _rendered(self, example: Example) -> RenderedRow:
-        return RenderedRow(render_example(example, self._template), isinstance(example.prompt, str))
+        sent = as_sent(example, self._service)
+        return RenderedRow(render_example(sent, self._template), isinstance(sent.prompt, str))
