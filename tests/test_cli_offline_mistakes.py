@@ -123,7 +123,7 @@ def test_rows_of_another_schema_are_told_how_a_row_looks(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     data = tmp_path / "rows.jsonl"
-    data.write_bytes(b'{"messages": [{"role": "user", "content": "c"}]}\n')
+    data.write_bytes(b'{"text": "c"}\n')
     assert run(["check", str(ROUTER), "--data", str(data)]) == 1
     out = capsys.readouterr().out
     assert 'A row is {"prompt": "...", "completion": "..."}. ' in out
