@@ -257,7 +257,9 @@ def test_a_cache_is_perhaps_too_small_by_an_estimate() -> None:
     export = ExportBlock(format="gguf", kv_cache=100)
     row = text_example(1, "a" * 200, "b" * 160)
     groups = found(rules_of(None, export=export), [row])
-    assert groups["kv-cache-perhaps-too-small"].level is Level.WARNING
+    found_group = groups["kv-cache-perhaps-too-small"]
+    assert found_group.level is Level.WARNING
+    assert "are estimated at 91 tokens in the longest row; with" in found_group.examples[0].message
 
 
 def test_a_row_that_cannot_be_rendered_is_said_to_be_uncounted(

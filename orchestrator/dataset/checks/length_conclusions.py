@@ -78,12 +78,18 @@ def _about_cache(tallies: LengthTallies, rules: Rules) -> Iterable[Group]:
     if cache is None or needed <= cache:
         return
     certain = kept.most * (1 - tallies.fewer) > cache
+    holds = f"the exported model holds {cache:,} (export.kv_cache)"
+    taken = f"prompt and answer take {kept.most:,} tokens in the longest row, and {holds}"
+    if not certain:
+        taken = (
+            f"prompt and answer are estimated at {kept.most:,} tokens in the longest row; with the "
+            f"estimate's error that is up to {needed:,}, and {holds}"
+        )
     yield _one(
         Level.ERROR if certain else Level.WARNING,
         "kv-cache-too-small" if certain else "kv-cache-perhaps-too-small",
         kept.longest,
-        f"prompt and answer take {kept.most:,} tokens in the longest row, and the exported model "
-        f"holds {cache:,} (export.kv_cache)",
+        taken,
         f"The smallest cache that holds all rows is {needed:,}.",
         max(1, kept.rows_over(cache)),
     )
