@@ -20,6 +20,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from orchestrator.stores import hub_client
 from tests.sandbox.hub.openapi_judge import RECORD, description
 
 # A shell starts background jobs with SIGINT ignored, and processes that tests start inherit that.
@@ -30,6 +31,8 @@ os.environ["NO_GCE_CHECK"] = "true"
 # huggingface_hub reads where its cache is when it is first imported, before any test has a home.
 _HUB_HOME = tempfile.TemporaryDirectory(prefix="orchestrator-tests-")
 os.environ["HF_HOME"] = _HUB_HOME.name
+from huggingface_hub import set_client_factory  # noqa: E402
+from huggingface_hub.utils._http import default_client_factory  # noqa: E402
 
 # How fast the machine is, or how busy, is no property of the code.
 hypothesis_settings.register_profile(
@@ -94,6 +97,15 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _own_hub_client() -> Iterator[None]:
+    """Give the Hub's client of this process its own limits back after a test that changed them."""
+    yield
+    if hub_client._timeout_s is not None:
+        set_client_factory(default_client_factory)
+        hub_client._timeout_s = None
 
 
 @pytest.fixture(autouse=True)
