@@ -12,13 +12,14 @@ the processor's seconds. A bad row on the last line must be found.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -59,6 +60,7 @@ class Memory:
 
     rows: str
     size_mb: int
+    processes: int | None
     peak_mb: int
     seconds: float
 
@@ -79,12 +81,17 @@ def main() -> None:
         show(speeds)
         file.unlink()
         memory = [
-            peak(make(folder / "rows.jsonl", arguments.memory_mb * 1_000_000), kind)
+            peak(make(folder / "rows.jsonl", arguments.memory_mb * 1_000_000), kind, workers)
             for kind, make in (("long rows", route_plans), ("rows of 200 bytes", short_rows))
+            for workers in (None, 4)
             if arguments.memory_mb
         ]
     for found in memory:
-        print(f"{found.size_mb} MB of {found.rows}: {found.peak_mb} MB, {found.seconds:.1f} s")
+        processes = f"{found.processes} processes" if found.processes else "all cores"
+        print(
+            f"{found.size_mb} MB of {found.rows}, {processes}: {found.peak_mb} MB, "
+            f"{found.seconds:.1f} s"
+        )
     document = {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -136,9 +143,9 @@ def rules(answer: str) -> Rules:
     return Rules(data, Path(), (), TOKENS, "vertex", None, "", "error", None, 1)
 
 
-def ours(file: Path, answer: str = "route-plan") -> Report:
-    """The checks, on all cores."""
-    return check_files([RowsFile(file, file.name)], rules(answer), KINDS)
+def ours(file: Path, answer: str = "route-plan", workers: int | None = None) -> Report:
+    """The checks, on all cores unless told how many processes."""
+    return check_files([RowsFile(file, file.name)], rules(answer), KINDS, workers=workers)
 
 
 def row_and_answer(file: Path) -> None:
@@ -272,33 +279,29 @@ def in_processes(file: Path, cores: int) -> Report:
     )
 
 
-def peak(file: Path, kind: str) -> Memory:
-    """The most memory of this process and those below it during a check."""
+def peak(file: Path, kind: str, workers: int | None = None) -> Memory:
+    """The most memory of all processes of a check, begun in a process of its own."""
     import psutil
 
+    context = multiprocessing.get_context("spawn")
+    answer = "route-plan" if "long" in kind else "text"
+    began = time.perf_counter()
+    check = context.Process(target=ours, args=(file, answer, workers))
+    check.start()
+    assert check.pid is not None
+    top = psutil.Process(check.pid)
     most = 0
-    ended = threading.Event()
-    me = psutil.Process()
-
-    def watch() -> None:
-        nonlocal most
-        while not ended.wait(0.05):
-            now = 0
-            for process in [me, *me.children(recursive=True)]:
-                try:
-                    now += process.memory_info().rss
-                except psutil.Error:  # it has just ended
-                    continue
+    while check.is_alive():
+        now = 0
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            for process in [top, *top.children(recursive=True)]:
+                now += process.memory_info().rss
             most = max(most, now)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    took_s = seconds(lambda: ours(file, "route-plan" if "long" in kind else "text"))
-    ended.set()
-    watcher.join()
+        check.join(0.05)
+    took_s = time.perf_counter() - began
     size_mb = file.stat().st_size // 1_000_000
     file.unlink()
-    return Memory(kind, size_mb, most // 1_000_000, round(took_s, 1))
+    return Memory(kind, size_mb, workers, most // 1_000_000, round(took_s, 1))
 
 
 def show(speeds: list[Speed]) -> None:

@@ -17,7 +17,14 @@ from orchestrator.dataset.privacy.masking import masked
 from orchestrator.dataset.reading.jsonl import no_rows
 from orchestrator.dataset.report import Report
 from orchestrator.dataset.rules import RowsFile, Rules
-from orchestrator.dataset.running.parts import OnBytes, Part, PartChecker, PartResult, cut
+from orchestrator.dataset.running.parts import (
+    QUICK_KINDS,
+    OnBytes,
+    Part,
+    PartChecker,
+    PartResult,
+    cut,
+)
 from orchestrator.dataset.running.workers import in_order
 
 #: The size of a part. Small enough to spread over the cores and to be kept in memory.
@@ -25,8 +32,10 @@ PART_BYTES = 8 << 20
 #: The same for kinds that take far longer over a row.
 SLOW_PART_BYTES = 2 << 20
 _SLOW_KINDS = frozenset({"length", "template", "leaks", "privacy"})
-#: Each process takes some 40 MB: more of them than this cost memory and gain little.
+#: Each process takes some 50 MB: more of them than this cost memory and gain little.
 _MOST_WORKERS = 16
+#: The same for the quick kinds, of which a few processes read faster than most disks.
+_MOST_QUICK_WORKERS = 4
 
 
 def check_files(
@@ -62,7 +71,7 @@ def check_in_parts(
     require_columns(files, rules)
     parts = cut(files, part_bytes)
     few = list(itertools.islice(parts, 2))
-    count = workers or _cores()
+    count = workers or min(_cores(), _most_workers(kinds))
     if count == 1 or len(few) < 2:
         checker = PartChecker(rules, kinds)
         results: Iterable[PartResult] = (
@@ -80,7 +89,11 @@ def _cores() -> int:
         available = len(os.sched_getaffinity(0))
     except AttributeError:
         available = os.cpu_count() or 1
-    return min(available, _MOST_WORKERS)
+    return available
+
+
+def _most_workers(kinds: Collection[str]) -> int:
+    return _MOST_QUICK_WORKERS if QUICK_KINDS.issuperset(kinds) else _MOST_WORKERS
 
 
 def _checker(rules: Rules, kinds: tuple[str, ...]) -> Callable[[Part], PartResult]:

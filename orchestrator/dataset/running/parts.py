@@ -26,7 +26,7 @@ BATCH_ROWS = 256
 BATCH_BYTES = 2 << 20
 #: The same for kinds that look at one row after another: what fits a core's cache is faster.
 QUICK_BATCH_BYTES = 128 << 10
-_QUICK_KINDS = frozenset({"form", "duplicates"})
+QUICK_KINDS = frozenset({"form", "duplicates"})
 #: With the usual 8 KB, lines of some KB are put together from pieces, which takes thrice as long.
 _BUFFER_BYTES = 256 << 10
 
@@ -80,7 +80,7 @@ class PartChecker:
         self._rules = rules
         self._kinds = [kind for kind in KINDS if kind in kinds]
         self._converter = Converter(rules)
-        quick = _QUICK_KINDS.issuperset(self._kinds)
+        quick = QUICK_KINDS.issuperset(self._kinds)
         self._batch_bytes = QUICK_BATCH_BYTES if quick else BATCH_BYTES
 
     def check(self, part: Part, on_bytes: OnBytes | None = None) -> PartResult:
