@@ -9,7 +9,7 @@ from __future__ import annotations
 from orchestrator.errors import InputError
 from orchestrator.ledger import Facts
 from orchestrator.services.base import AttemptState
-from orchestrator.state import Action, RunState, Status, cancel_is_wanted
+from orchestrator.state import Action, RunState, Status, cancel_is_wanted, current_attempt
 
 _PAID = (AttemptState.SUCCEEDED, AttemptState.PARTIAL)
 
@@ -21,7 +21,7 @@ def is_needed(facts: Facts, found: Status) -> bool:
     """
     if found.state is RunState.CANCELLED or cancel_is_wanted(facts):
         return False
-    attempt = facts.tune
+    attempt = current_attempt(facts)
     trained = attempt is not None and attempt.snapshot and attempt.snapshot.state in _PAID
     if found.state is RunState.PUBLISHED or trained:
         raise InputError(
@@ -38,14 +38,15 @@ def is_needed(facts: Facts, found: Status) -> bool:
 
 def was_outrun(facts: Facts, found: Status) -> bool:
     """Whether the job had succeeded before it could be cancelled, and the run waits since."""
-    snapshot = facts.tune.snapshot if facts.tune else None
+    attempt = current_attempt(facts)
+    snapshot = attempt.snapshot if attempt else None
     succeeded = snapshot is not None and snapshot.state is AttemptState.SUCCEEDED
     return cancel_is_wanted(facts) and succeeded and found.state is RunState.HELD
 
 
 def consequences(facts: Facts, found: Status) -> tuple[str, ...]:
     """What a person should know before the wish is recorded, in lines."""
-    run, attempt = facts.run, facts.tune
+    run, attempt = facts.run, current_attempt(facts)
     if attempt is None or (attempt.handle is None and attempt.is_over):
         return (f"Run {run.id} is {found.state}: no job was launched, nothing was paid.",)
     if attempt.handle is None:

@@ -11,10 +11,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-Mode = Literal["peft", "full"]
+from orchestrator.hardware.catalog import LINEAR_LAYERS as LINEAR_LAYERS
+from orchestrator.hardware.catalog import JobsCatalog
 
-#: The linear layers of a decoder block that LoRA adapts, as PEFT and the models name them.
-LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+Mode = Literal["peft", "full"]
 
 
 class _Entry(BaseModel):
@@ -62,7 +62,8 @@ class Model(_Entry):
     """A base model as a service offers it. Prices are US dollars.
 
     `usd_per_million_tokens` is None where time is paid for, not tokens. `chat_template` names the
-    template that stands in for the model's own where its tokenizer cannot be had.
+    template that stands in for the model's own where its tokenizer cannot be had, `call_syntax` how
+    the model writes calls of tools.
     `estimate_error` is None where nobody measured it.
     """
 
@@ -80,6 +81,7 @@ class Model(_Entry):
     tokens_per_character: float
     estimate_error: MeasuredError | None = None
     chat_template: str | None = None
+    call_syntax: Literal["functiongemma", "gemma4", "hermes", "llama", "openai"] | None = None
     shape: Shape | None = None
     source: str
     checked: date
@@ -105,6 +107,7 @@ class Catalog(_Entry):
     """All entries, by the service's id of the model."""
 
     vertex: VertexLimits
+    jobs: JobsCatalog
     models: dict[str, Model]
 
     def find(self, name: str) -> Model | None:

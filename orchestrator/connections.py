@@ -11,9 +11,12 @@ from orchestrator.settings import Settings
 if TYPE_CHECKING:
     from orchestrator.ledger import Target
     from orchestrator.services.base import Service
+    from orchestrator.services.hf_jobs import HfJobsService
     from orchestrator.stores.base import ObjectStore
     from orchestrator.stores.hub import HubStore
+    from orchestrator.stores.hub_commits import HubCommits
     from orchestrator.stores.hub_files import HubFiles
+    from orchestrator.stores.hub_objects import HubObjects
 
 
 class Connections:
@@ -27,17 +30,34 @@ class Connections:
 
     def service(self, target: Target) -> Service:
         """The service that executes for this target."""
-        from orchestrator.services.vertex import VertexService
-
         key = (target.service, target.project, target.location)
         if key not in self._services:
-            self._services[key] = VertexService(
-                target.project, target.location, self._settings.vertex_endpoint, self._clock
-            )
+            self._services[key] = self._new_service(target)
         return self._services[key]
+
+    def _new_service(self, target: Target) -> Service:
+        if target.service == "hf-jobs":
+            return self.jobs(target.project)
+        from orchestrator.services.vertex import VertexService
+
+        return VertexService(
+            target.project, target.location, self._settings.vertex_endpoint, self._clock
+        )
+
+    def jobs(self, namespace: str) -> HfJobsService:
+        """Hugging Face Jobs of one namespace, with the secrets of the environment."""
+        from orchestrator.services.hf_jobs import HfJobsService
+
+        settings = self._settings
+        secrets = {**settings.secrets, "HF_TOKEN": settings.hub_token or ""}
+        return HfJobsService(
+            settings.hub_endpoint, settings.hub_token, namespace, secrets, clock=self._clock
+        )
 
     def store(self, target: Target) -> ObjectStore:
         """The store with the target's bucket."""
+        if target.service == "hf-jobs":
+            return self.hub_objects
         from orchestrator.stores.gcs import GcsStore
 
         if target.project not in self._stores:
@@ -50,6 +70,20 @@ class Connections:
         from orchestrator.stores.hub import HubStore
 
         return HubStore(self._settings.hub_endpoint, self._settings.hub_token, clock=self._clock)
+
+    @functools.cached_property
+    def hub_objects(self) -> HubObjects:
+        """Files of repos on the Hub as a store of objects, for reading."""
+        from orchestrator.stores.hub_objects import HubObjects
+
+        return HubObjects(self._settings.hub_endpoint, self._settings.hub_token, clock=self._clock)
+
+    @functools.cached_property
+    def hub_commits(self) -> HubCommits:
+        """Private repos that files are committed to."""
+        from orchestrator.stores.hub_commits import HubCommits
+
+        return HubCommits(self._settings.hub_endpoint, self._settings.hub_token, clock=self._clock)
 
     @functools.cached_property
     def bucket(self) -> ObjectStore:

@@ -11,7 +11,7 @@ from orchestrator.connections import Connections
 from orchestrator.errors import InputError, LedgerError
 from orchestrator.ledger import Lease, Ledger
 from orchestrator.services.base import Handle, Service
-from orchestrator.state import Action, Status, status
+from orchestrator.state import Action, Status, current_attempt, status
 
 #: How long a person's answer waits for a pass that works on the run.
 _PATIENCE_S = 15.0
@@ -43,7 +43,8 @@ class Decisions:
         with self._leased(run_id) as lease:
             facts = self._ledger.facts(run_id)
             if cancellation.is_needed(facts, self._status(run_id)):
-                attempt_id = facts.tune.id if facts.tune else None
+                attempt = current_attempt(facts)
+                attempt_id = attempt.id if attempt else None
                 lease.add_event("cancel_requested", {"by": "a person"}, attempt_id)
 
     def resolve(self, run_id: str, *, handle: str | None, by: str) -> None:
@@ -54,7 +55,7 @@ class Decisions:
         with self._leased(run_id) as lease:
             # Read under the lease: a poll may have found the job a moment ago.
             facts = self._ledger.facts(run_id)
-            attempt = facts.tune
+            attempt = current_attempt(facts)
             if attempt is None or attempt.uncertain_at is None or attempt.handle or attempt.is_over:
                 raise InputError(
                     f"run {run_id} waits for no answer about its launch",

@@ -10,13 +10,13 @@ from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.connections import Connections
 from orchestrator.data_addresses import BucketAddress, DatasetAddress, RemoteAddress, RemoteRows
 from orchestrator.data_sources import Fetch
+from orchestrator.endpoints import answers_within, without_user_info
 from orchestrator.errors import Ambiguous, InputError, NotFound
 from orchestrator.fetched_files import FetchedFiles
 from orchestrator.name_patterns import fixed_start, has_wildcard, matches
 from orchestrator.progress import SILENT, Reporter
 from orchestrator.settings import Settings
 from orchestrator.stores.base import StoredObject
-from orchestrator.stores.endpoints import answers_within, without_user_info
 from orchestrator.tokenizer_cache import TokenizerCache
 
 _STORAGE = "https://storage.googleapis.com"

@@ -10,10 +10,11 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 
+from orchestrator.attempt_requests import attempt_request
 from orchestrator.clock import Clock
 from orchestrator.errors import Ambiguous, InputError, LedgerError, RefusalKind, Refused
 from orchestrator.ledger import AttemptFacts, Facts, Lease, Refusal
-from orchestrator.services.base import AttemptKind, Service, TuneRequest
+from orchestrator.services.base import AttemptKind, Service
 
 
 class _TooLateError(Exception):
@@ -21,19 +22,25 @@ class _TooLateError(Exception):
 
 
 def launch(
-    facts: Facts, service: Service, lease: Lease, *, clock: Clock, call_timeout_s: float
+    facts: Facts,
+    service: Service,
+    lease: Lease,
+    *,
+    kind: AttemptKind = AttemptKind.TUNE,
+    clock: Clock,
+    call_timeout_s: float,
 ) -> None:
     """Commit the intent, send it once, and record the answer, whatever it is."""
     token = f"orc-{uuid.uuid4().hex}"
     # A read with the same credentials first: what cannot even list jobs cannot create one, and
     # says so before there is an intent whose fate would have to be found out.
     service.find(token)
-    ordinal = sum(attempt.kind is AttemptKind.TUNE for attempt in facts.attempts) + 1
+    ordinal = sum(attempt.kind is kind for attempt in facts.attempts) + 1
     deadline_at = clock.now() + timedelta(seconds=call_timeout_s)
     attempt_id = lease.record_intent(
-        kind=AttemptKind.TUNE, ordinal=ordinal, token=token, deadline_at=deadline_at
+        kind=kind, ordinal=ordinal, token=token, deadline_at=deadline_at
     )
-    request = tune_request(facts, attempt_id)
+    request = attempt_request(facts, kind, attempt_id)
 
     def may_send() -> float:
         left_s = (deadline_at - clock.now()).total_seconds()
@@ -78,22 +85,3 @@ def find_again(
     # The time before the question counts: a job created while the list was made up may be absent.
     elif asked_at >= attempt.deadline_at + timedelta(seconds=visibility_window_s):
         lease.record_uncertain(attempt.id)
-
-
-def tune_request(facts: Facts, attempt_id: str) -> TuneRequest:
-    """The tuning job of a plan, with the URIs of its staged splits."""
-    plan, target = facts.run.plan, facts.run.target
-    staged = facts.artifacts_of("staged")
-    validation = staged.get("validation")
-    return TuneRequest(
-        run_id=facts.run.id,
-        display_name=f"{plan.name}-{facts.run.id}",
-        base_model=plan.model.id,
-        train_uri=staged["train"].uri,
-        validation_uri=validation.uri if validation else None,
-        output_uri=f"{target.bucket}/outputs/{attempt_id}",
-        epochs=plan.hyperparameters.epochs,
-        learning_rate=plan.hyperparameters.learning_rate,
-        mode=plan.hyperparameters.mode,
-        adapter_rank=plan.hyperparameters.rank,
-    )

@@ -74,6 +74,62 @@ class Hyperparameters(_Part):
     adapter_size: str | None
 
 
+class Recipe(_Part):
+    """What the trainer of hf-jobs is told beside epochs, learning rate and rank.
+
+    The names are those of its arguments (`orchestrator/training/sft.py --help`).
+    """
+
+    quantization: Literal["none", "4bit"]
+    alpha: int | None
+    dropout: float
+    #: None for the layers that the trainer adapts by itself, all seven of a block.
+    targets: tuple[str, ...] | None
+    last_layers: int | None
+    weight_decay: float
+    warmup_ratio: float
+    scheduler: str
+    optimizer: str
+    batch_size: int
+    gradient_accumulation: int
+    max_grad_norm: float
+    max_length: int
+    packing: bool
+    group_by_length: bool
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    save_steps: int | None
+    plateau_patience: int | None
+    plateau_min_delta: float
+    #: What an answer that is generated during training must parse as.
+    answer_syntax: str
+    probes: int
+    max_unparsed: float
+    tracking: Literal["none", "trackio"]
+
+
+class MemoryTerm(_Part):
+    """A part of the memory that a training takes, with how it was computed."""
+
+    name: str
+    size_bytes: int
+    formula: str
+
+
+class Machine(_Part):
+    """The machine of hf-jobs that is rented, why it, and for how long at most."""
+
+    flavor: str
+    image: str
+    usd_per_hour: float
+    timeout_s: int
+    memory: tuple[MemoryTerm, ...] = ()
+    memory_bytes: int | None = None
+    available_bytes: int | None = None
+    low_s: int | None = None
+    high_s: int | None = None
+    basis: str = ""
+
+
 class AdapterEstimate(_Part):
     """How large the adapter becomes."""
 
@@ -92,6 +148,8 @@ class CostEstimate(_Part):
     cost_usd: float
     basis: str
     exact: bool = False
+    #: What it costs at least, where `cost_usd` is the most that is expected.
+    least_usd: float | None = None
 
 
 class Plan(_Part):
@@ -103,8 +161,12 @@ class Plan(_Part):
     data: DataFacts
     splits: tuple[SplitFacts, ...]
     model: Model
-    limits: VertexLimits
+    #: Of vertex; None elsewhere.
+    limits: VertexLimits | None = None
     hyperparameters: Hyperparameters
+    #: Of hf-jobs; None elsewhere, where the service has ways of its own.
+    recipe: Recipe | None = None
+    machine: Machine | None = None
     adapter: AdapterEstimate
     estimate: CostEstimate
     refusals: tuple[str, ...]
@@ -112,6 +174,15 @@ class Plan(_Part):
     #: What the service would take, and still makes the training wrong.
     errors: tuple[str, ...] = ()
     digest: str = ""
+
+    @property
+    def attempt_kinds(self) -> tuple[str, ...]:
+        """What is executed for the plan, in order."""
+        if self.spec.export is None or self.spec.service.name == "vertex":
+            return ("tune",)
+        return (
+            ("tune", "merge", "export") if self.spec.tuning.mode == "peft" else ("tune", "export")
+        )
 
     def split(self, name: str) -> SplitFacts:
         """One of the splits, by its name."""
@@ -128,12 +199,13 @@ class Plan(_Part):
 
 
 #: What is told of a plan and decides nothing.
-_TOLD = {"digest", "estimate", "warnings", "refusals", "errors"}
+_TOLD = {"digest", "estimate", "warnings", "refusals", "errors", "machine"}
 
 
 def plan_digest(plan: Plan) -> str:
     """SHA-256 of the plan's canonical JSON, without what is only told and where the data is."""
     value = plan.model_dump(mode="json", exclude=_TOLD)
+    value["spec"]["service"].pop("namespace")  # who pays
     data = value["spec"]["data"]
     data.pop("path")
     data.pop("tools")  # their content counts: `tools_sha256`

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.catalog import Catalog, Model, VertexLimits, load_catalog
 from orchestrator.dataset.preparing.prepared import DataError as DataError
 from orchestrator.dataset.preparing.prepared import PreparedData, PreparedSplit, Summary
 from orchestrator.errors import InputError
+from orchestrator.jobs_planner import plan_job
 from orchestrator.plan import (
     AdapterEstimate,
     CostEstimate,
@@ -21,6 +22,7 @@ from orchestrator.plan import (
     plan_digest,
 )
 from orchestrator.spec import JobSpec, LoadedSpec, SpecError
+from orchestrator.spec_tuning import JOBS_ONLY_SERVICE, JOBS_ONLY_TUNING
 
 _ADAPTER_SIZES = {
     1: "ONE",
@@ -74,6 +76,8 @@ def _model_problems(
         message = f"{model.id} is tuned on {model.service}, not on {service.name}"
         yield problem(("service", "name"), message, f"Write `name: {model.service}`.")
         return
+    if service.name == "vertex":
+        yield from _jobs_only(loaded, problem)
     if service.name == "vertex" and tuning.max_length is not None:
         message = f"vertex takes no max_length: its limit for {model.id} is {model.max_row_tokens}"
         yield problem(("tuning", "max_length"), message, "Leave it out; hf-jobs takes one.")
@@ -92,13 +96,20 @@ def _model_problems(
         yield problem(("tuning",), message, hint)
 
 
-def need_launchable(model: Model) -> None:
-    """Raise if no job of this model can be planned yet."""
-    if model.usd_per_million_tokens is None:
-        raise InputError(
-            f"no job is launched on {model.service} yet: this version checks and prepares its rows",
-            hint="See what would be trained on: orchestrator prepare SPEC",
-        )
+def _jobs_only(
+    loaded: LoadedSpec, problem: Callable[[tuple[str, ...], str, str], InputError]
+) -> Iterator[InputError]:
+    """What the spec asks for and Vertex cannot be told."""
+    blocks = (
+        ("tuning", loaded.spec.tuning, JOBS_ONLY_TUNING),
+        ("service", loaded.spec.service, JOBS_ONLY_SERVICE),
+    )
+    for name, block, fields in blocks:
+        for field in fields:
+            if getattr(block, field) not in (None, ()):
+                message = f"vertex cannot be told `{field}`: it has ways of its own"
+                hint = "Leave it out, or tune on hf-jobs, which takes it, with a model that it has."
+                yield problem((name, field), message, hint)
 
 
 def make_plan(
@@ -107,22 +118,26 @@ def make_plan(
     """Resolve a spec against its prepared rows. Raises `SpecError` for what is wrong with it."""
     catalog = catalog or load_catalog()
     model = resolve_model(loaded, catalog)
-    need_launchable(model)
     spec, summary = loaded.spec, data.summary
     facts = tuple(map(_split_facts, summary.splits))
     hyperparameters = _hyperparameters(spec, model)
+    jobs = None
+    if model.service == "hf-jobs":
+        jobs = plan_job(loaded, model, summary, hyperparameters, catalog.jobs)
     plan = Plan(
         name=spec.name,
         spec=spec,
         data=_data_facts(data),
         splits=facts,
         model=model,
-        limits=catalog.vertex,
+        limits=None if jobs else catalog.vertex,
         hyperparameters=hyperparameters,
-        adapter=_adapter(model, hyperparameters.rank),
-        estimate=_estimate(model, summary, hyperparameters.epochs),
-        refusals=tuple(_refusals(facts, catalog.vertex)),
-        warnings=tuple(_warnings(spec, summary)),
+        recipe=jobs.recipe if jobs else None,
+        machine=jobs.machine if jobs else None,
+        adapter=jobs.adapter if jobs else _adapter(model, hyperparameters.rank),
+        estimate=(jobs.estimate if jobs else _estimate(model, summary, hyperparameters.epochs)),
+        refusals=jobs.refusals if jobs else tuple(_refusals(facts, catalog.vertex)),
+        warnings=(*_warnings(spec, summary), *(jobs.warnings if jobs else ())),
         errors=tuple(_lost_answers(spec, summary)),
     )
     return Prepared(plan.model_copy(update={"digest": plan_digest(plan)}), data)
@@ -170,7 +185,9 @@ def _hyperparameters(spec: JobSpec, model: Model) -> Hyperparameters:
         learning_rate_multiplier=multiplier,
         learning_rate=rate,
         rank=rank,
-        adapter_size=f"ADAPTER_SIZE_{_ADAPTER_SIZES[rank]}" if rank else None,
+        adapter_size=f"ADAPTER_SIZE_{_ADAPTER_SIZES[rank]}"
+        if rank and spec.service.name == "vertex"
+        else None,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.errors import InputError
@@ -38,6 +38,8 @@ class Settings:
     call_timeout_s: float = 60.0
     hub_cache: Path | None = None
     offline: bool = False
+    #: The environment: a job gets those of its variables that the spec names as secrets.
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def runs_dir(self) -> Path:
@@ -67,6 +69,7 @@ class Settings:
                 env, "ORCHESTRATOR_CALL_TIMEOUT_S", 60.0, least_s=1.0, most_s=240.0
             ),
             hub_cache=_hub_cache(env),
+            secrets=env,
             offline=any(_yes(env, name) for name in ("ORCHESTRATOR_OFFLINE", "HF_HUB_OFFLINE")),
         )
 

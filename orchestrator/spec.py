@@ -21,6 +21,9 @@ from orchestrator.spec_data import Block
 from orchestrator.spec_data import DataBlock as DataBlock
 from orchestrator.spec_data import MappingBlock as MappingBlock
 from orchestrator.spec_problems import describe
+from orchestrator.spec_tuning import ServiceBlock as ServiceBlock
+from orchestrator.spec_tuning import StandInBlock as StandInBlock
+from orchestrator.spec_tuning import TuningBlock as TuningBlock
 from orchestrator.yaml_places import Document, load_yaml
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -37,10 +40,6 @@ def _hub_name(name: str) -> str:
 Repo = Annotated[
     str, StringConstraints(pattern=rf"^({_SEGMENT}/)?{_SEGMENT}$"), AfterValidator(_hub_name)
 ]
-#: Above this a rate is a slip of the pen (2 for 2e-4): no tuning of weights survives it.
-_MOST_LEARNING_RATE = 0.1
-Multiplier = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
-LearningRate = Annotated[float, Field(gt=0, le=_MOST_LEARNING_RATE, allow_inf_nan=False)]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -49,70 +48,6 @@ def _whole_number(value: Any) -> Any:
     if isinstance(value, bool | float):
         raise ValueError("must be 1")  # noqa: TRY004 (pydantic reports values, not types)
     return value
-
-
-class ServiceBlock(Block):
-    """Where the model is tuned."""
-
-    name: Literal["vertex", "hf-jobs"] = Field(
-        "vertex", description="The service that runs the tuning job."
-    )
-    location: str = Field(
-        "us-central1",
-        description="Where Vertex runs the job; `orchestrator plan` names the places it has.",
-        examples=["us-central1", "europe-west4", "global"],
-    )
-
-
-class TuningBlock(Block):
-    """How the model is tuned."""
-
-    mode: Literal["peft", "full"] = Field(
-        "peft", description="`peft` trains a LoRA adapter, `full` all weights."
-    )
-    rank: Annotated[int, Field(ge=1)] | None = Field(
-        None,
-        description="Rank of the adapter; without it, the model's baseline. Only in mode peft.",
-        examples=[16, 32],
-    )
-    epochs: Annotated[int, Field(ge=1, le=100)] | None = Field(
-        None,
-        description="Passes over the training rows, each of them billed; without it, the model's "
-        "baseline.",
-        examples=[3],
-    )
-    learning_rate_multiplier: Multiplier | None = Field(
-        None,
-        description="Times the model's baseline learning rate; `orchestrator plan` shows both. "
-        "Give this or `learning_rate`, not both.",
-        examples=[0.7],
-    )
-    learning_rate: LearningRate | None = Field(
-        None,
-        description="The learning rate itself, in place of a multiplier.",
-        examples=[0.0001],
-    )
-
-    max_length: Annotated[int, Field(ge=16, le=1_000_000)] | None = Field(
-        None,
-        description="Most tokens of a row, prompt and answer together; what is longer is cut at "
-        "its end. Without it, what the service takes for the model. Vertex has a limit of its own "
-        "and takes none.",
-        examples=[1280],
-    )
-    too_long: Literal["error", "drop", "cut"] = Field(
-        "error",
-        description="What becomes of a row whose answer would be cut: an `error`, `drop` leaves it "
-        "out when the rows are prepared, `cut` trains on what is left of it.",
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.learning_rate is not None and self.learning_rate_multiplier is not None:
-            raise ValueError("give learning_rate or learning_rate_multiplier, not both")
-        if self.mode == "full" and self.rank is not None:
-            raise ValueError("mode full has no rank: it changes all weights")
-        return self
 
 
 class PublishBlock(Block):
@@ -142,23 +77,19 @@ class ExportBlock(Block):
     prefill: Annotated[int, Field(ge=1)] | None = Field(
         None, description="Tokens of a prompt that are read in one step.", examples=[256]
     )
+    quantization: Literal["none", "f16", "q8_0", "dynamic_int8"] | None = Field(
+        None,
+        description="How the weights are stored: f16 or q8_0 in a GGUF file, dynamic_int8 or none "
+        "in a LiteRT-LM file; without it, q8_0 and dynamic_int8.",
+        examples=["q8_0"],
+    )
 
-
-class StandInBlock(Block):
-    """How a rehearsal lightens the training for its stand-in model. Never used for the real run."""
-
-    epochs: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Passes over the training rows.", examples=[1]
-    )
-    learning_rate: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = Field(
-        None, description="A small random model needs a larger one.", examples=[0.005]
-    )
-    max_length: Annotated[int, Field(ge=16)] | None = Field(
-        None, description="Longest row, in tokens of the stand-in.", examples=[1024]
-    )
-    batch_size: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Rows in one step.", examples=[4]
-    )
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        known = {"gguf": ("f16", "q8_0"), "litertlm": ("none", "dynamic_int8")}[self.format]
+        if self.quantization is not None and self.quantization not in known:
+            raise ValueError(f"{self.format} takes the quantization {' or '.join(known)}")
+        return self
 
 
 class JobSpec(Block):

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.errors import RefusalKind
 from orchestrator.ledger import AttemptFacts, DamagedRun, Event, Facts
-from orchestrator.services.base import AttemptState, Snapshot
+from orchestrator.services.base import AttemptKind, AttemptState, Snapshot
 
 #: How long a refusal for quota waits before the next launch, unless the service says longer.
 QUOTA_WAIT = timedelta(minutes=5)
@@ -48,6 +48,7 @@ class Action(StrEnum):
     INSPECT = "inspect"
     CANCEL = "cancel"
     COLLECT = "collect"
+    RECORD = "record"
     CHECK_ADAPTER = "check-adapter"
     PUBLISH = "publish"
     WAIT = "wait"
@@ -80,9 +81,13 @@ def _unhindered(facts: Facts, now: datetime) -> Status:
     """Where a run stands that nobody has asked to cancel."""
     if not facts.last("staged"):
         return Status(RunState.PLANNED, Action.STAGE)
-    attempt = facts.tune
+    kind = pending_kind(facts)
+    if kind is None:
+        return _publishing(facts)
+    attempt = facts.newest(kind)
     if attempt is None:
-        return Status(RunState.STAGED, Action.LAUNCH)
+        state = RunState.STAGED if kind is AttemptKind.TUNE else RunState.COLLECTED
+        return Status(state, Action.LAUNCH)
     if attempt.handle is None:
         return _unlaunched(facts, attempt, now)
     if attempt.snapshot is None:
@@ -90,9 +95,41 @@ def _unhindered(facts: Facts, now: datetime) -> Status:
     return _reported(facts, attempt, attempt.snapshot)
 
 
+def pending_kind(facts: Facts) -> AttemptKind | None:
+    """What the run has still to execute, or None if all of it is done."""
+    kinds = map(AttemptKind, facts.run.plan.attempt_kinds)
+    return next((kind for kind in kinds if not _is_done(facts, kind)), None)
+
+
+def current_attempt(facts: Facts) -> AttemptFacts | None:
+    """The attempt that the next action is about: that of the pending kind, or the last one."""
+    kind = pending_kind(facts) or AttemptKind(facts.run.plan.attempt_kinds[-1])
+    return facts.newest(kind)
+
+
+def _is_done(facts: Facts, kind: AttemptKind) -> bool:
+    """Whether an attempt of the kind left what the run needs of it."""
+    attempt = facts.newest(kind)
+    if attempt is None:
+        return False
+    if kind is AttemptKind.TUNE:
+        collected = facts.last_since("collected", "files_lost")
+        checked = facts.last_since("adapter_checked", "collected")
+        done = collected is not None and collected.attempt_id == attempt.id
+        return (
+            done
+            and checked is not None
+            and checked.attempt_id == attempt.id
+            and not _of(checked, "problems", facts)
+        )
+    return any(
+        event.kind == "produced" and event.attempt_id == attempt.id for event in facts.events
+    )
+
+
 def _cancelling(facts: Facts, found: Status) -> Status:
     """The wish to cancel stands until it is carried out, whatever was on its way meanwhile."""
-    attempt = facts.tune
+    attempt = current_attempt(facts)
     if attempt is not None and _is_uncertain(attempt):
         # Also where the spec says relaunch: the first job may be there, and be paid for.
         return _uncertain(facts, attempt)
@@ -102,7 +139,7 @@ def _cancelling(facts: Facts, found: Status) -> Status:
             return Status(RunState.CANCELLED, Action.DONE, f"cancelled before {what} was launched")
         case Action.INSPECT if attempt is not None:
             return _stopping(facts, attempt, found)
-        case Action.COLLECT | Action.CHECK_ADAPTER | Action.PUBLISH:
+        case Action.COLLECT | Action.CHECK_ADAPTER | Action.RECORD | Action.PUBLISH:
             reason = (
                 "its job ended before it could be cancelled, and is paid for; to go on all the "
                 f"same: orchestrator resolve {facts.run.id} --publish"
@@ -197,19 +234,27 @@ def _failed(facts: Facts, attempt: AttemptFacts, error: str) -> Status:
 
 
 def _succeeded(facts: Facts, attempt: AttemptFacts) -> Status:
-    """The service has finished: collect, check, publish."""
+    """The service has finished: collect and check, or take down what was made."""
+    missing = facts.last("nothing_collected")
+    nothing = missing is not None and missing.attempt_id == attempt.id
+    if attempt.kind is not AttemptKind.TUNE:
+        if nothing and missing is not None:
+            return Status(RunState.FAILED, Action.DONE, str(_of(missing, "reason", facts)))
+        return Status(RunState.COLLECTED, Action.RECORD, f"{attempt.kind}: finished at the service")
     collected = facts.last_since("collected", "files_lost")
     if collected is None or collected.attempt_id != attempt.id:
-        missing = facts.last("nothing_collected")
-        if missing is not None and missing.attempt_id == attempt.id:
+        if nothing and missing is not None:
             return Status(RunState.FAILED, Action.DONE, str(_of(missing, "reason", facts)))
         return Status(RunState.RUNNING, Action.COLLECT, "finished at the service")
     checked = facts.last_since("adapter_checked", "collected")
     if checked is None or checked.attempt_id != attempt.id:
         return Status(RunState.COLLECTED, Action.CHECK_ADAPTER)
     problems = _of(checked, "problems", facts)
-    if problems:
-        return Status(RunState.FAILED, Action.DONE, f"adapter refused: {'; '.join(problems)}")
+    return Status(RunState.FAILED, Action.DONE, f"adapter refused: {'; '.join(problems)}")
+
+
+def _publishing(facts: Facts) -> Status:
+    """Everything is made and checked."""
     if facts.run.target.repo is None:
         return Status(RunState.COLLECTED, Action.DONE, "the spec does not ask for publishing")
     held = facts.last_since("publish_held", "publish_released")

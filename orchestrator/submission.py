@@ -10,14 +10,19 @@ import dataclasses
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+from orchestrator.catalog import load_catalog
 from orchestrator.connections import Connections
 from orchestrator.digests import sha256_file
 from orchestrator.errors import InputError
 from orchestrator.ledger import Ledger, RunFacts, Target
 from orchestrator.planner import Prepared
+from orchestrator.preflight import Needs, preflight
 from orchestrator.settings import Settings
+
+Notify = Callable[[str], None]
 
 
 def submit(
@@ -27,6 +32,7 @@ def submit(
     connections: Connections,
     *,
     again: bool,
+    notify: Notify = lambda _: None,
 ) -> tuple[RunFacts, bool]:
     """The run of a plan, made if need be or if `again`; true if it is new.
 
@@ -36,13 +42,17 @@ def submit(
     existing = None if again else ledger.find_run(plan.digest)
     if existing is not None:
         return existing, False
-    target = _target(prepared, settings, connections)
+    target = _target(prepared, settings, connections, notify)
     folder = _write_data(prepared, settings.home / "data")
     return ledger.add_run(plan, target, folder, again=again), True
 
 
-def _target(prepared: Prepared, settings: Settings, connections: Connections) -> Target:
+def _target(
+    prepared: Prepared, settings: Settings, connections: Connections, notify: Notify
+) -> Target:
     """Where the run executes and publishes; every place is asked before it is relied on."""
+    if prepared.plan.spec.service.name == "hf-jobs":
+        return _jobs_target(prepared, connections, notify)
     spec = prepared.plan.spec
     target = Target(
         service=spec.service.name,
@@ -55,6 +65,37 @@ def _target(prepared: Prepared, settings: Settings, connections: Connections) ->
     repo = connections.hub.check_write(spec.publish.repo) if spec.publish else None
     connections.service(target).find("orc-preflight")
     return dataclasses.replace(target, repo=repo)
+
+
+def _jobs_target(prepared: Prepared, connections: Connections, notify: Notify) -> Target:
+    """The same for Hugging Face Jobs, where one token does everything."""
+    plan = prepared.plan
+    spec, machine = plan.spec, plan.machine
+    if machine is None:
+        raise InputError(f"the plan of {plan.name} names no machine")
+    needs = Needs(
+        name=plan.name,
+        base_model=plan.model.hub_id,
+        flavor=machine.flavor,
+        usd_per_hour=machine.usd_per_hour,
+        namespace=spec.service.namespace,
+        publish_repo=spec.publish.repo if spec.publish else None,
+    )
+    found = preflight(
+        needs, connections.hub, connections.hub_files, connections.jobs, load_catalog().jobs
+    )
+    found.raise_for_problems()
+    for warning in found.warnings:
+        notify(f"warning: {warning}")
+    return Target(
+        service=spec.service.name,
+        project=found.namespace,
+        location="",
+        bucket=f"hf://datasets/{found.staging}",
+        repo=found.publish_repo,
+        candidates=found.candidates,
+        base_commit=found.base_commit,
+    )
 
 
 def _write_data(prepared: Prepared, parent: Path) -> Path:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from orchestrator.clock import Clock
 from orchestrator.connections import Connections
 from orchestrator.errors import Ambiguous, NotFound
-from orchestrator.ledger import Facts
+from orchestrator.ledger import Facts, Metric
 from orchestrator.services.base import Handle
 from orchestrator.stores.base import ObjectStore, StoredObject
 
@@ -21,6 +23,8 @@ _KNOWN_BYTES = 256
 #: How often an object is looked at again that is replaced between look and read.
 _LOOKS = 5
 _LOSS = re.compile(r"""["']loss["']: ['"]?([-+.\deE]+)""")
+#: How scripts of jobs say what is wrong.
+_SAID = re.compile(r"(?:sft|generate|merge|export_[a-z]+|job)\.py: (.+)")
 _STEP = re.compile(r"""["']step["']: ['"]?(\d+)""")
 
 
@@ -170,15 +174,60 @@ def latest_loss(store: ObjectStore, uri: str, *, last_bytes: int = 8192) -> str 
     return None
 
 
+def metric_points(lines: Iterable[str]) -> list[Metric]:
+    """The time series in what `sft.py` prints: events as JSON lines; other lines are skipped."""
+    points: dict[tuple[str, int], Metric] = {}
+    for line in lines:
+        event = _json_object(line)
+        step = event.get("step")
+        if event.get("event") != "log" or not isinstance(step, int):
+            continue
+        epoch = _number(event.get("epoch"))
+        for name, value in event.items():
+            number = _number(value)
+            if name not in ("event", "step", "epoch") and number is not None:
+                points[name, step] = Metric(name, step, number, epoch)
+    return list(points.values())
+
+
+def failure_reason(lines: Iterable[str]) -> str | None:
+    """What a script said last of why it failed: an event, or `script.py: message`."""
+    reason = None
+    for line in lines:
+        event = _json_object(line)
+        if event.get("event") in ("failed", "nothing_to_show"):
+            reason = str(event.get("message") or event["event"])
+        elif (said := _SAID.fullmatch(line)) is not None:
+            reason = said[1]
+    return reason
+
+
+def _json_object(line: str) -> Mapping[str, object]:
+    if not line.startswith("{"):
+        return {}
+    try:
+        value = json.loads(line)
+    except ValueError:  # a line that was cut, or no event
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: object) -> float | None:
+    """A finite number; the trainer writes others as strings."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
 def _text(line: bytes) -> str:
     return line.decode("utf-8", errors="replace")
 
 
 def locate(facts: Facts, connections: Connections) -> JobLog | None:
     """Where the log of the newest job of a run is; None if the run has no job."""
-    jobs = {item.ordinal: (item.id, item.handle) for item in facts.attempts if item.handle}
+    jobs = [(item.id, item.handle) for item in facts.attempts if item.handle]
     if not jobs:
         return None
-    attempt_id, handle = jobs[max(jobs)]
+    attempt_id, handle = jobs[-1]
     found = connections.service(facts.run.target).logs(handle)
     return JobLog(attempt_id, handle, found.uri, found.link)

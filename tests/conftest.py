@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from orchestrator.stores import hub_client
+from orchestrator import hub_client
 from tests.sandbox.hub.openapi_judge import RECORD, description
 
 # A shell starts background jobs with SIGINT ignored, and processes that tests start inherit that.

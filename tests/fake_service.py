@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from orchestrator.errors import Ambiguous, OrchestratorError
 from orchestrator.services.base import (
     AttemptKind,
+    AttemptRequest,
     AttemptState,
     Handle,
     Logs,
     MaySend,
     Snapshot,
-    TuneRequest,
 )
 
 
@@ -24,14 +24,14 @@ class FakeService:
 
     def __init__(self) -> None:
         self.jobs: dict[str, str] = {}
-        self.requests: list[TuneRequest] = []
+        self.requests: list[AttemptRequest] = []
         self.states: dict[str, Snapshot] = {}
         self.hidden: set[str] = set()
         self.refuse_with: OrchestratorError | None = None
         self.lose_answer = False
         self.unreachable = False
 
-    def launch(self, attempt: TuneRequest, token: str, *, may_send: MaySend) -> Handle:
+    def launch(self, attempt: AttemptRequest, token: str, *, may_send: MaySend) -> Handle:
         may_send()
         error, self.refuse_with = self.refuse_with, None
         if error is not None:

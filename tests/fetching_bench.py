@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestrator.connections import Connections
 from orchestrator.fetching import Fetcher
+from orchestrator.hub_client import prepare_client
 from orchestrator.sandbox.edge.book import FaultBook
 from orchestrator.sandbox.edge.clock import SandboxClock
 from orchestrator.sandbox.edge.faults import HttpFaults
@@ -21,7 +22,6 @@ from orchestrator.sandbox.edge.serving import AppServer
 from orchestrator.sandbox.hub.app import hub_app
 from orchestrator.settings import Settings
 from orchestrator.spec import LoadedSpec, load_spec
-from orchestrator.stores.hub_client import prepare_client
 from tests.manual_clock import ManualClock
 from tests.router_spec import SPEC
 from tests.sandbox.hub.openapi_judge import Judge

@@ -13,3 +13,21 @@ def router_plan(folder: Path, *, rows: int | None = 20, on_uncertain: str = "hol
     """A plan of the router spec, left as `spec.yaml` in `folder`, over the first of its rows."""
     text = SPEC if on_uncertain == "hold" else f"{SPEC}on_uncertain: {on_uncertain}\n"
     return plan(folder, spec=text, limit=rows)
+
+
+JOBS = ROUTER.parent.parent / "functiongemma" / "support-router.yaml"
+
+
+def jobs_plan(
+    folder: Path, *, rows: int | None = 30, adapter: bool = False, more: str = ""
+) -> Prepared:
+    """A plan of the shipped support router, of hf-jobs; `more` is put at the spec's end.
+
+    It trains all weights, or an `adapter` in their place.
+    """
+    text = JOBS.read_text(encoding="utf-8") + more
+    if adapter:
+        text = text.replace("  mode: full\n", "  mode: peft\n", 1)
+    for name in ("support-router.jsonl", "support-router.tools.json"):
+        (folder / name).write_bytes((JOBS.parent / name).read_bytes())
+    return plan(folder, spec=text, data=folder / "support-router.jsonl", limit=rows)

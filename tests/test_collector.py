@@ -40,6 +40,9 @@ class MemoryStore:
     def put(self, file: Path, uri: str, progress: Progress | None = None) -> Put:
         raise NotImplementedError
 
+    def pin(self, uri: str) -> str:
+        return uri
+
     def stat(self, uri: str) -> StoredObject | None:
         raise NotImplementedError
 

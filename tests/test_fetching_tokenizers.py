@@ -12,9 +12,9 @@ import pytest
 from huggingface_hub import hf_hub_download
 
 from orchestrator.cli.network import FetchOnDemand
+from orchestrator.endpoints import answers_within
 from orchestrator.errors import NotFound
 from orchestrator.settings import Settings
-from orchestrator.stores.endpoints import answers_within
 from orchestrator.token_rules import FoundTokenizer
 from orchestrator.tokenizer_cache import (
     ASK_AGAIN_AFTER,

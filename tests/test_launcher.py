@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import Ambiguous, InputError, LedgerError, RefusalKind, Refused
 from orchestrator.launcher import find_again, launch
 from orchestrator.ledger import Artifact, Facts, Lease, Ledger, Target
-from orchestrator.services.base import Handle, MaySend, TuneRequest
+from orchestrator.services.base import AttemptRequest, Handle, MaySend, TuneRequest
 from orchestrator.state import Action, RunState, Status, status
 from tests.fake_service import FakeService
 from tests.manual_clock import ManualClock
@@ -83,6 +83,7 @@ def test_a_launch_commits_its_intent_before_it_sends(bench: Bench) -> None:
 def test_the_request_is_the_plans(bench: Bench) -> None:
     bench.launch()
     (request,) = bench.service.requests
+    assert isinstance(request, TuneRequest)
     assert (request.epochs, request.learning_rate, request.adapter_rank) == (3, 0.00014, 16)
     assert request.base_model == "meta/llama3_1@llama-3.1-8b-instruct"
     assert request.train_uri == "gs://bucket/staged/t.jsonl"
@@ -215,7 +216,7 @@ def test_a_request_that_cannot_be_built_is_an_answer_and_not_uncertain(bench: Be
 def test_a_machine_that_sleeps_while_the_service_gets_ready_does_not_send(bench: Bench) -> None:
     send = bench.service.launch
 
-    def sleep_first(attempt: TuneRequest, token: str, *, may_send: MaySend) -> Handle:
+    def sleep_first(attempt: AttemptRequest, token: str, *, may_send: MaySend) -> Handle:
         bench.clock.advance(7200)
         return send(attempt, token, may_send=may_send)
 

@@ -107,7 +107,7 @@ def test_an_unknown_key_names_the_nearest_known_one(
 def test_an_unknown_key_without_a_near_one_lists_the_known_ones(tmp_path: Path) -> None:
     _, message, hint = only_problem(tmp_path, "tuning: {zzzz: 1}\n")
     assert message == "unknown key `tuning.zzzz`"
-    assert hint.startswith("Known keys here: mode, rank, epochs,")
+    assert hint.startswith("Known keys here: mode, quantization, rank,")
 
 
 def test_a_key_of_another_tool_is_not_taken_for_one_that_it_hardly_looks_like(

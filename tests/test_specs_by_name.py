@@ -18,9 +18,13 @@ from tests.router_spec import ROUTER, SAMPLE
 
 NAMES = ["router/gemma-3-27b", "router/llama-3.1-8b", "router/qwen3-32b"]
 OTHERS = [
+    "code/llama-3.1-8b",
     "functiongemma/cycling-copilot",
+    "functiongemma/mobile-actions",
     "functiongemma/support-router",
     "math/benchmarks",
+    "math/gemma-3-27b",
+    "math/llama-4-scout",
     "math/qwen3-32b",
 ]
 LLAMA = "router/llama-3.1-8b"

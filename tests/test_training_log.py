@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Ambiguous, NotFound
+from orchestrator.ledger import Metric
 from orchestrator.stores.base import Progress, Put, StoredObject
-from orchestrator.training_log import LogReader, follow, latest_loss
+from orchestrator.training_log import (
+    LogReader,
+    failure_reason,
+    follow,
+    latest_loss,
+    metric_points,
+)
 from tests.manual_clock import ManualClock
 
 URI = "gs://bucket/outputs/run/executor/node-0/stdout"
@@ -31,6 +38,9 @@ class GrowingStore:
 
     def append(self, content: bytes) -> None:
         self.write((self.content or b"") + content)
+
+    def pin(self, uri: str) -> str:
+        return uri
 
     def stat(self, uri: str) -> StoredObject | None:
         assert uri == URI
@@ -247,3 +257,28 @@ def test_a_loss_is_looked_for_in_the_last_bytes_only() -> None:
     assert latest_loss(store, URI) == "loss 0.25"
     assert store.ranges == [(100_016 - 8192, 8192)]
     assert latest_loss(GrowingStore(None), URI) is None
+
+
+def test_the_events_of_a_training_become_time_series() -> None:
+    lines = [
+        '{"event": "start", "device": "cpu"}',
+        '{"event": "log", "step": 1, "epoch": 0.5, "loss": 2.5, "grad_norm": "nan"}',
+        "a warning of some library",
+        '{"event": "log", "step": 1, "loss": 2.0}',
+        '{"event": "log", "step": 2, "loss": tr',
+        '{"event": "log", "step": "two", "loss": 1.0}',
+    ]
+    assert metric_points(lines) == [Metric("loss", 1, 2.0, None)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["Traceback", "sft.py: --rank must be at least 1"], "--rank must be at least 1"),
+        (['{"event": "failed", "message": "loss is nan"}', "bye"], "loss is nan"),
+        (['{"event": "nothing_to_show", "message": "no final/"}'], "no final/"),
+        (['{"event": "log", "step": 1}', "other.py: no"], None),
+    ],
+)
+def test_what_a_script_says_of_its_failure_is_found(lines: list[str], reason: str | None) -> None:
+    assert failure_reason(lines) == reason

@@ -7,8 +7,8 @@ import os
 import tempfile
 import traceback
 
+from orchestrator.endpoints import without_user_info
 from orchestrator.errors import OrchestratorError
-from orchestrator.stores.endpoints import without_user_info
 
 
 def report_bug(error: BaseException) -> str:

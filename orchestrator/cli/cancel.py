@@ -13,7 +13,7 @@ from orchestrator.cli.session import Session, next_command, open_session, tell
 from orchestrator.cli.watch import poll_until_ended
 from orchestrator.errors import InputError
 from orchestrator.pipeline import Outcome
-from orchestrator.state import Action, RunState
+from orchestrator.state import Action, RunState, current_attempt
 
 _INTERVAL_S = 5.0
 
@@ -86,7 +86,7 @@ def _verdict(outcome: Outcome, *, no_wait: bool) -> int:
 
 
 def _print(session: Session, outcome: Outcome) -> None:
-    attempt = session.ledger.facts(outcome.run_id).tune
+    attempt = current_attempt(session.ledger.facts(outcome.run_id))
     print_json(
         {
             "run": outcome.run_id,

@@ -12,7 +12,7 @@ from orchestrator.data_sources import resolve_source
 from orchestrator.dataset.preparing.prepared import PreparedData
 from orchestrator.errors import CheckFailed
 from orchestrator.plan import Plan
-from orchestrator.planner import Prepared, make_plan, need_launchable, resolve_model
+from orchestrator.planner import Prepared, make_plan, resolve_model
 from orchestrator.preparation import prepare
 from orchestrator.settings import Settings
 from orchestrator.shipped import SpecSource, find_spec
@@ -44,7 +44,6 @@ def prepare_given(
 def plan_given(given: GivenSpec, data: str | None, *, limit: int | None) -> Prepared:
     """The plan of what a command line names, after its rows were prepared."""
     model = resolve_model(given.loaded)
-    need_launchable(model)
     return make_plan(given.loaded, _prepared(given, model, data, limit=limit))
 
 

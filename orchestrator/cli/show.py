@@ -42,8 +42,9 @@ def _print(found: RunView, folder: str) -> None:
         ("base model", run.plan.model.id),
         ("plan", run.plan.digest),
         ("created", f"{run.created_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("target", f"{run.target.service} {run.target.project}/{run.target.location}"),
+        ("target", f"{run.target.service} {run.target.project}/{run.target.location}".rstrip("/")),
         ("staging", run.target.bucket),
+        *([("candidates", run.target.candidates)] if run.target.candidates else []),
         ("repo", run.target.repo or "none: the spec does not ask for publishing"),
         ("cost", str(run_cost(found.facts))),
         ("folder", folder),
@@ -52,6 +53,11 @@ def _print(found: RunView, folder: str) -> None:
         state = attempt.snapshot.raw_state if attempt.snapshot else "no news yet"
         job = attempt.handle.id if attempt.handle else f"no job known; label {attempt.token}"
         pairs.append((f"{attempt.kind} {attempt.ordinal}", f"{job}  {state}"))
+    pairs += [
+        ("made", f"{event.data['source']}: {', '.join(event.data['files'])}")
+        for event in found.facts.events
+        if event.kind == "produced"
+    ]
     if found.training_seconds is not None:
         pairs.append(("training time", f"{found.training_seconds:.0f} s"))
     if found.stand_in:

@@ -12,7 +12,7 @@ from orchestrator.cli.session import Session, tell, tell_interrupted
 from orchestrator.errors import OrchestratorError
 from orchestrator.ledger import Facts
 from orchestrator.pipeline import Outcome
-from orchestrator.state import Action, RunState
+from orchestrator.state import Action, RunState, current_attempt
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,7 +75,8 @@ def _drawn(session: Session, outcomes: Sequence[Outcome], waiting: Sequence[str]
 
 def _waiting(session: Session, outcome: Outcome, *, with_loss: bool) -> Waiting:
     facts = session.ledger.facts(outcome.run_id)
-    snapshot = facts.tune.snapshot if facts.tune else None
+    attempt = current_attempt(facts)
+    snapshot = attempt.snapshot if attempt else None
     since = (snapshot.started_at or snapshot.created_at) if snapshot else facts.run.created_at
     text = f"{outcome.run_id}  {outcome.status.state}"
     if with_loss and outcome.status.state is RunState.RUNNING:

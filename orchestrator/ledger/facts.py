@@ -20,7 +20,10 @@ class DamagedRun(LedgerError):
 class Target:
     """Where a run executes and publishes: settings of the moment when it was submitted.
 
-    `bucket` is `gs://bucket` with an optional folder; `repo` the full id on the Hub.
+    On vertex `bucket` is `gs://bucket` with an optional folder. On hf-jobs it is the private repo
+    of scripts and rows, `hf://datasets/owner/name`, `project` the namespace that pays, and
+    `candidates` the private repo in which results appear, and `base_commit` the commit of the base
+    model. `repo` is the full id on the Hub.
     """
 
     service: str
@@ -28,6 +31,8 @@ class Target:
     location: str
     bucket: str
     repo: str | None
+    candidates: str | None = None
+    base_commit: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The target as the ledger stores it."""
@@ -138,11 +143,15 @@ class Facts:
                 return event
         return None
 
+    def newest(self, kind: AttemptKind) -> AttemptFacts | None:
+        """The newest attempt of a kind: by number, for clocks may go back."""
+        those = [attempt for attempt in self.attempts if attempt.kind is kind]
+        return max(those, key=lambda attempt: attempt.ordinal, default=None)
+
     @property
     def tune(self) -> AttemptFacts | None:
-        """The newest tuning attempt: by number, for clocks may go back."""
-        tunes = [attempt for attempt in self.attempts if attempt.kind is AttemptKind.TUNE]
-        return max(tunes, key=lambda attempt: attempt.ordinal, default=None)
+        """The newest tuning attempt."""
+        return self.newest(AttemptKind.TUNE)
 
     def artifacts_of(self, kind: str) -> dict[str, Artifact]:
         """The artifacts of a step, by name."""

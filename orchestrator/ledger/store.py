@@ -20,16 +20,22 @@ from orchestrator.ledger.codec import (
     run_from_row,
 )
 from orchestrator.ledger.database import Database
-from orchestrator.ledger.facts import Facts, Metric, RunFacts, Target
+from orchestrator.ledger.facts import AttemptFacts, Facts, Metric, RunFacts, Target
 from orchestrator.ledger.lease import Lease, is_dead, new_owner
 from orchestrator.ledger.schema import migrate
 from orchestrator.ledger.tables import artifacts, attempts, events, metrics, runs
 from orchestrator.plan import Plan
+from orchestrator.services.base import AttemptKind
 
 #: Long enough for the slowest single write between two renewals, short enough to wait for.
 LEASE_S = 300.0
 #: How many runs a hint names.
 _MOST_NAMED = 5
+
+
+def _turn(attempt: AttemptFacts) -> tuple[int, int]:
+    """When it was an attempt's turn: by kind and number, for clocks may go back."""
+    return list(AttemptKind).index(attempt.kind), attempt.ordinal
 
 
 class Ledger:
@@ -136,7 +142,7 @@ class Ledger:
             }
             return Facts(
                 run=run_from_row(run),
-                attempts=tuple(attempt_from_row(row) for row in of_run["attempts"]),
+                attempts=tuple(sorted(map(attempt_from_row, of_run["attempts"]), key=_turn)),
                 events=tuple(event_from_row(row) for row in of_run["events"]),
                 artifacts=tuple(artifact_from_row(row) for row in of_run["artifacts"]),
             )

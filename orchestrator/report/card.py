@@ -75,6 +75,9 @@ def _stand_in(view: RunView) -> list[str]:
     ]
 
 
+_SERVICES = {"vertex": "Vertex AI", "hf-jobs": "Hugging Face Jobs"}
+
+
 def _what(view: RunView) -> list[str]:
     plan = view.facts.run.plan
     hyper = plan.hyperparameters
@@ -87,7 +90,7 @@ def _what(view: RunView) -> list[str]:
     return [
         (
             f"{kind} of [{plan.model.hub_id}](https://huggingface.co/{plan.model.hub_id}), "
-            f"tuned on Vertex AI as `{plan.model.id}`."
+            f"tuned on {_SERVICES[plan.spec.service.name]} as `{plan.model.id}`."
         ),
         "",
     ]

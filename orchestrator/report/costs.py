@@ -1,4 +1,4 @@
-"""What a run costs: by the tokens that the service reports, or by the plan's estimate."""
+"""What a run costs: by the tokens or time that the service reports, or by the plan's estimate."""
 
 from __future__ import annotations
 
@@ -27,14 +27,20 @@ def run_cost(facts: Facts) -> Cost:
     """
     plan = facts.run.plan
     jobs = [attempt for attempt in facts.attempts if attempt.handle]
-    reported = [_billable_tokens(attempt) for attempt in jobs] or [None]
-    usd = sum(
-        plan.estimate.cost_usd
-        if tokens is None
-        else tokens * (plan.model.usd_per_million_tokens or 0.0) / 1e6
-        for tokens in reported
-    )
+    price = (plan.model.usd_per_million_tokens or 0.0) / 1e6
+    reported = [_reported_usd(attempt, price) for attempt in jobs] or [None]
+    usd = sum(plan.estimate.cost_usd if cost is None else cost for cost in reported)
     return Cost(usd, is_estimate=None in reported)
+
+
+def _reported_usd(attempt: AttemptFacts, usd_per_token: float) -> float | None:
+    """What one job cost by what its service reports; of a job that goes on, nothing is said."""
+    stats = attempt.snapshot.stats if attempt.snapshot else {}
+    cost = stats.get("cost_usd")
+    if isinstance(cost, int | float) and attempt.is_over:
+        return float(cost)
+    tokens = _billable_tokens(attempt)
+    return None if tokens is None else tokens * usd_per_token
 
 
 def _billable_tokens(attempt: AttemptFacts) -> int | None:

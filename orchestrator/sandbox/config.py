@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.errors import InputError
 from orchestrator.sandbox.edge.rules import FaultPlan
+from orchestrator.sandbox.jobs.conduct import JobsConduct
 from orchestrator.sandbox.vertex.conduct import VertexConduct
 from orchestrator.spec import SpecError
 from orchestrator.spec_problems import describe
@@ -37,6 +38,7 @@ class SandboxConfig(BaseModel):
     faults: FaultPlan = FaultPlan()
     storage: StorageConduct = StorageConduct()
     vertex: VertexConduct = VertexConduct()
+    jobs: JobsConduct = JobsConduct()
 
 
 def load_config(file: Path) -> SandboxConfig:

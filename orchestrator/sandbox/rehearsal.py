@@ -23,6 +23,7 @@ from orchestrator.sandbox.standins.base import StandInOptions
 from orchestrator.state import Action
 
 _POLL_INTERVAL_S = 0.2
+_LONGEST_INTERVAL_S = 5.0
 #: The result, written at the end into the rehearsal's folder.
 _FINISHED = "rehearsal.json"
 #: Rehearsals without a folder of their own that are kept; older ones are removed.
@@ -96,21 +97,20 @@ def rehearse(
             run, _ = pipeline.submit(prepared, again=False)
             outcome = pipeline.advance(run.id)
             with reporter.waiting(f"{stand_in} trains"):
-                while _goes_on(outcome) and not sandbox.vertex.all_ended():
-                    clock.sleep(_POLL_INTERVAL_S)
+                interval_s = _POLL_INTERVAL_S
+                while _goes_on(outcome):
+                    _wait(sandbox, clock, interval_s)
+                    interval_s = min(interval_s * 1.3, _LONGEST_INTERVAL_S)
                     outcome = pipeline.poll([run.id])[0]
-            while _goes_on(outcome):
-                outcome = pipeline.poll([run.id])[0]
-                clock.sleep(_POLL_INTERVAL_S)
-            # The face is asked, not the ledger: it is the one who would send the bill.
-            jobs = tuple(job.name for job in sandbox.vertex.jobs())
+            # The faces are asked, not the ledger: they are the ones who would send the bill.
+            jobs, differences = _jobs(sandbox)
             result = Rehearsal(
                 outcome=outcome,
                 view=pipeline.view(run.id),
                 folder=folder,
                 adapter_folder=pipeline.adapter_folder(run.id),
                 service_jobs=jobs,
-                differences=tuple(line for job in jobs for line in sandbox.vertex.differences(job)),
+                differences=differences,
                 stand_in=stand_in,
                 stand_in_folder=getattr(sandbox.stand_in, "base_dir", None),
                 seconds=clock.elapsed_s() - started_s,
@@ -119,6 +119,28 @@ def rehearse(
             return result
         finally:
             ledger.close()
+
+
+def _wait(sandbox: Sandbox, clock: Clock, interval_s: float) -> None:
+    """Wait for the next look at the services; no longer than until all their jobs have ended.
+
+    A look every moment would use up what the Hub allows, and lists would be refused.
+    """
+    until_s = clock.elapsed_s() + interval_s
+    clock.sleep(_POLL_INTERVAL_S)
+    while clock.elapsed_s() < until_s:
+        if sandbox.vertex.all_ended() and sandbox.jobs.all_ended():
+            return
+        clock.sleep(_POLL_INTERVAL_S)
+
+
+def _jobs(sandbox: Sandbox) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Every job at the services, and each departure from what was asked for, once."""
+    tuning = [job.name for job in sandbox.vertex.jobs()]
+    scripts = [job.id for job in reversed(sandbox.jobs.jobs())]
+    lines = [line for job in tuning for line in sandbox.vertex.differences(job)]
+    lines += [line for job in scripts for line in sandbox.jobs.differences(job)]
+    return (*tuning, *scripts), tuple(dict.fromkeys(lines))
 
 
 def _goes_on(outcome: Outcome) -> bool:
@@ -149,6 +171,11 @@ def _options(prepared: Prepared, stand_in: str) -> SandboxOptions:
             max_length=spec.stand_in.max_length,
             batch_size=spec.stand_in.batch_size,
             seed=spec.seed,
+            mode=spec.stand_in.mode,
+            rank=spec.stand_in.rank,
+            last_layers=spec.stand_in.last_layers,
+            rows=spec.stand_in.rows,
+            short_prompt=spec.stand_in.short_prompt,
         ),
         namespaces=(namespace,) if namespace else (),
     )

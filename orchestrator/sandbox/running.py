@@ -1,4 +1,4 @@
-"""A whole sandbox in one folder: storage, Vertex tuning and the Hub, on loopback ports."""
+"""A whole sandbox in one folder: storage, Vertex tuning, the Hub and Jobs, on loopback ports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from orchestrator.catalog import load_catalog
@@ -23,7 +24,12 @@ from orchestrator.sandbox.edge.presence import FolderLock, Serving
 from orchestrator.sandbox.edge.rules import Face
 from orchestrator.sandbox.edge.serving import AppServer, Served
 from orchestrator.sandbox.edge.tokens import Tokens
+from orchestrator.sandbox.hub.access import HubFace
 from orchestrator.sandbox.hub.app import Account, hub_app
+from orchestrator.sandbox.jobs.base_models import seed_base_models
+from orchestrator.sandbox.jobs.face import JobsFace
+from orchestrator.sandbox.jobs.routes import job_routes
+from orchestrator.sandbox.jobs.stand_ins import job_stand_in
 from orchestrator.sandbox.objects.disk import ObjectDisk
 from orchestrator.sandbox.standins.base import StandIn
 from orchestrator.sandbox.standins.replay import ReplayStandIn
@@ -48,7 +54,7 @@ __all__ = [
 PROJECT = "sandbox"
 BUCKET = "sandbox-bucket"
 USER = "sandbox-user"
-STAND_INS = ("tiny", "replay")
+STAND_INS = ("tiny", "smollm2", "replay")
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,9 @@ class Sandbox(Served):
             sandbox.clock.advance(4 * 3600)  # a training that takes hours ends now
 
     `faults` is what goes wrong and what went wrong, `clock` the time of all faces, which runs with
-    the machine's; `disk` holds the objects, `vertex` the tuning jobs. The folder is made if need be
-    and can be served again. With `need_token` False any program of this machine is let in.
+    the machine's; `disk` holds the objects, `vertex` the tuning jobs, `jobs` those of the Hub. The
+    folder is made if need be and can be served again. With `need_token` False any program of this
+    machine is let in.
     One process serves a folder at a time; raises `InputError` for a second one.
     """
 
@@ -106,14 +113,19 @@ class Sandbox(Served):
             self.storage_app = storage_app(
                 self.disk, permissions=self.options.config.storage.permissions
             )
-            self.hub_app = hub_app(folder / "hub", self._accounts(), self.clock)
+            self.hub_app = hub_app(
+                folder / "hub", self._accounts(), self.clock, more=self._with_jobs
+            )
             self._edges: list[HttpFaults] = []
             self._storage = self._served(self.storage_app, "storage", self._token, ports.storage)
             undo.callback(self._storage.stop)
             # The Hub's own tokens tell its users apart, and strangers may read what is public.
             self._hub = self._served(self.hub_app, "hub", None, ports.hub)
             undo.callback(self._hub.stop)
-            controls = Controls(self.faults, self.clock, self._job_reports, self._about)
+            undo.callback(self.jobs.stop)
+            controls = Controls(
+                self.faults, self.clock, self._job_reports, self._about, self._hub_job_reports
+            )
             self._control = AppServer(
                 Gate(control_app(controls), self.tokens.sandbox), ports.control
             )
@@ -172,6 +184,8 @@ class Sandbox(Served):
         try:
             for face in (self._storage, self._hub, self.vertex, self._control):
                 face.start()
+            # Last: what waits begins now, and asks the others.
+            self.jobs.start()
             Serving(
                 folder=str(self.folder),
                 pid=os.getpid(),
@@ -212,6 +226,22 @@ class Sandbox(Served):
             clock=self.clock,
         )
 
+    def _with_jobs(self, hub: HubFace) -> list[Route]:
+        """The Jobs face, at the Hub's address and over its repositories."""
+        config, stand_ins = self.options.config, self.folder / "stand-ins"
+        hub.can_pay = config.jobs.can_pay
+        seed_base_models(hub, load_catalog().models.values(), USER)
+        self.jobs = JobsFace(
+            self.folder / "jobs",
+            hub,
+            endpoint=lambda: self.hub_url,
+            clock=self.clock,
+            book=self.faults,
+            conduct=config.jobs,
+            stand_in=job_stand_in(self.options.stand_in, stand_ins, self.options.training),
+        )
+        return job_routes(self.jobs)
+
     def _accounts(self) -> dict[str, Account]:
         orgs = {name: "write" for name in self.options.namespaces if name != USER}
         return {
@@ -229,6 +259,12 @@ class Sandbox(Served):
             for line in self.vertex.bill()
         ]
 
+    def _hub_job_reports(self) -> list[JobReport]:
+        return [
+            JobReport(line.job_id, line.name, line.stage, line.cost_usd)
+            for line in self.jobs.bill()
+        ]
+
     def _about(self) -> dict[str, Any]:
         return {
             "folder": str(self.folder),
@@ -240,6 +276,7 @@ class Sandbox(Served):
                 "vertex": self.vertex.endpoint,
                 "vertex rest": _without_token(self.vertex.rest_url or ""),
                 "hub": self._hub.url,
+                "jobs": f"{self._hub.url}/api/jobs",
                 "control": self._control.url,
             },
         }
@@ -280,6 +317,7 @@ def _models() -> dict[str, ModelRules]:
 def _stand_in(name: str, folder: Path) -> StandIn:
     if name == "replay":
         return ReplayStandIn()
-    if name == "tiny":
+    if name in ("tiny", "smollm2"):
+        # SmolLM2 stands in for jobs of the Hub alone; what Vertex trains is tiny, and says so.
         return TinyStandIn(folder)
     raise InputError(f"there is no stand-in {name}", hint=f"Stand-ins: {', '.join(STAND_INS)}.")

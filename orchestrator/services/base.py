@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 #: Label that carries the launch token: the only way to find a job whose answer was lost.
 TOKEN_LABEL = "orchestrator-token"  # noqa: S105 (the name of a label, not a secret)
@@ -112,6 +112,41 @@ class TuneRequest:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """A revision of a repo on the Hub that a job sees as a folder, read-only."""
+
+    kind: Literal["model", "dataset"]
+    repo: str
+    revision: str
+    mount_path: str
+
+
+@dataclass(frozen=True)
+class ScriptRequest:
+    """One attempt as a service that runs commands in containers must execute it.
+
+    `secret_names` are the names of secrets; the service knows their values. `output_uri` is where
+    the command leaves its files.
+    """
+
+    run_id: str
+    display_name: str
+    kind: AttemptKind
+    command: tuple[str, ...]
+    image: str
+    flavor: str
+    timeout_s: int
+    output_uri: str
+    volumes: tuple[Volume, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secret_names: tuple[str, ...] = ()
+
+
+#: What a service may be asked to execute; each takes the one that it can.
+AttemptRequest = TuneRequest | ScriptRequest
+
+
+@dataclass(frozen=True)
 class Logs:
     """Where the logs of an attempt are: an object to read, and a page for people."""
 
@@ -124,12 +159,14 @@ class Service(Protocol):
 
     Every method may raise `Refused` (an unambiguous no) or `Ambiguous` (no trustworthy answer);
     nothing else escapes. Reads are retried inside; `launch` is sent once and never retried.
+    A request of a type or kind that the service does not run is an `InputError`, and nothing is
+    sent.
     """
 
     name: str
     kinds: frozenset[AttemptKind]
 
-    def launch(self, attempt: TuneRequest, token: str, *, may_send: MaySend) -> Handle:
+    def launch(self, attempt: AttemptRequest, token: str, *, may_send: MaySend) -> Handle:
         """Create the job, labelled with `token`, and return promptly.
 
         `may_send` is asked directly before the request is sent, when all else is ready. It gives

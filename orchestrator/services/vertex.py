@@ -16,11 +16,11 @@ from orchestrator.services.base import (
     RUN_LABEL,
     TOKEN_LABEL,
     AttemptKind,
+    AttemptRequest,
     Handle,
     Logs,
     MaySend,
     Snapshot,
-    TuneRequest,
 )
 from orchestrator.services.vertex_client import VertexClients
 from orchestrator.services.vertex_errors import google_errors
@@ -56,7 +56,7 @@ class VertexService:
         self._clients = VertexClients(endpoint)
         self._clock = clock
 
-    def launch(self, attempt: TuneRequest, token: str, *, may_send: MaySend) -> Handle:
+    def launch(self, attempt: AttemptRequest, token: str, *, may_send: MaySend) -> Handle:
         """Create the job with one request, never repeated."""
         job = to_job(attempt, token)
         client = self._clients.of(self._location)

@@ -13,6 +13,7 @@ from orchestrator.services.base import (
     RUN_LABEL,
     TOKEN_LABEL,
     AttemptKind,
+    AttemptRequest,
     AttemptState,
     Handle,
     Snapshot,
@@ -96,11 +97,11 @@ def label_value(name: str, value: str) -> str:
     return value
 
 
-def to_job(request: TuneRequest, token: str) -> Any:
+def to_job(request: AttemptRequest, token: str) -> Any:
     """The TuningJob to create. Raises `InputError` for what the API cannot express."""
     from google.cloud.aiplatform_v1beta1 import types
 
-    if request.kind is not AttemptKind.TUNE:
+    if request.kind is not AttemptKind.TUNE or not isinstance(request, TuneRequest):
         raise InputError(f"Vertex AI only tunes: it cannot run an attempt to {request.kind}")
     spec: dict[str, Any] = {
         "training_dataset_uri": request.train_uri,

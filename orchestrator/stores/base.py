@@ -56,6 +56,13 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def pin(self, uri: str) -> str:
+        """The same place as it is at this moment, for a store whose places move as a whole.
+
+        A branch becomes its commit; a bucket, whose objects change one by one, stays as it is.
+        """
+        ...
+
     def stat(self, uri: str) -> StoredObject | None:
         """Describe an object; None if there is none."""
         ...

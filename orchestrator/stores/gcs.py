@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from orchestrator.endpoints import check_listening, without_user_info
 from orchestrator.errors import (
     Ambiguous,
     Conflict,
@@ -23,7 +24,6 @@ from orchestrator.errors import (
 )
 from orchestrator.stores.base import Progress, Put, StoredObject
 from orchestrator.stores.checked import CheckedSink, CountedFile, Sums, local_errors, sums_of
-from orchestrator.stores.endpoints import check_listening, without_user_info
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -91,6 +91,10 @@ class GcsStore:
                 hint=f"The file changed while it was sent. Remove {uri} and try again.",
             )
         return Put(stored, created=True)
+
+    def pin(self, uri: str) -> str:
+        """The URI itself: a bucket has no revisions."""
+        return uri
 
     def stat(self, uri: str) -> StoredObject | None:
         """Describe an object; None if there is none, or no such bucket."""

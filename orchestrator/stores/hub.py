@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.digests import git_blob_hash, git_blob_oid, sha256_file
@@ -29,11 +29,11 @@ from orchestrator.errors import (
     RefusalKind,
     Refused,
 )
+from orchestrator.hub_client import LOGIN_HINT, hub_error, prepare_client
 from orchestrator.retry import retry_request
 from orchestrator.stores.base import Progress
 from orchestrator.stores.checked import CountedFile
 from orchestrator.stores.hub_access import check_repo_name, write_problem
-from orchestrator.stores.hub_client import LOGIN_HINT, hub_error, prepare_client
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -78,12 +78,28 @@ class HubStore:
         self._timeout_s = timeout_s
         self._clock = clock
 
-    def check_write(self, repo: str) -> str:
+    def check_write(self, repo: str, kind: Literal["model", "dataset"] = "model") -> str:
         """The full id of `name` or `namespace/name`, if this token may write there.
 
         A fine-grained token passes where its scopes do not decide: the Hub then decides.
         """
         check_repo_name(repo)
+        name, who = self._who()
+        repo_id = repo if "/" in repo else f"{name}/{repo}"
+        problem = write_problem(who, repo_id, kind)
+        if problem:
+            raise Refused(
+                f"{name} may not write to {repo_id}: {problem}",
+                kind=RefusalKind.PERMISSION,
+                hint=f"Choose a namespace that you may write to, or: {LOGIN_HINT}",
+            )
+        return repo_id
+
+    def owner(self) -> str:
+        """The user that the token belongs to."""
+        return self._who()[0]
+
+    def _who(self) -> tuple[str, dict[str, Any]]:
         if self._token is None:
             raise Refused(
                 "there is no token for the Hugging Face Hub",
@@ -94,15 +110,7 @@ class HubStore:
         name = who.get("name")
         if not isinstance(name, str) or not name:
             raise Ambiguous("the Hub did not say who the token belongs to")
-        repo_id = repo if "/" in repo else f"{name}/{repo}"
-        problem = write_problem(who, repo_id)
-        if problem:
-            raise Refused(
-                f"{name} may not write to {repo_id}: {problem}",
-                kind=RefusalKind.PERMISSION,
-                hint=f"Choose a namespace that you may write to, or: {LOGIN_HINT}",
-            )
-        return repo_id
+        return name, who
 
     def ensure_repo(self, repo_id: str, *, private: bool) -> str:
         """The head of main; the repository is created if absent, and otherwise left as it is."""

@@ -25,7 +25,7 @@ def check_repo_name(repo: str) -> None:
         )
 
 
-def write_problem(who: Mapping[str, Any], repo_id: str) -> str | None:
+def write_problem(who: Mapping[str, Any], repo_id: str, kind: str = "model") -> str | None:
     """Why this account and token may not write to a repository; None if nothing says so."""
     namespace = repo_id.split("/")[0]
     if namespace != who.get("name"):
@@ -39,14 +39,15 @@ def write_problem(who: Mapping[str, Any], repo_id: str) -> str | None:
     if token.get("role") == "read":
         return "the token is for reading"
     if token.get("role") == "fineGrained":
-        return _scope_problem(token.get("fineGrained", {}).get("scoped"), namespace, repo_id)
+        return _scope_problem(token.get("fineGrained", {}).get("scoped"), repo_id, kind)
     return None
 
 
-def _scope_problem(scopes: Any, namespace: str, repo_id: str) -> str | None:
+def _scope_problem(scopes: Any, repo_id: str, kind: str) -> str | None:
     """Why a fine-grained token may not write; None also where its scopes leave it open."""
     if not isinstance(scopes, list):
         return None
+    namespace = repo_id.split("/")[0]
     for scope in scopes:
         entity = scope.get("entity", {})
         if "repo.write" not in scope.get("permissions", []):
@@ -54,7 +55,7 @@ def _scope_problem(scopes: Any, namespace: str, repo_id: str) -> str | None:
         # A scope without a name, or for a resource group, may well cover the repository.
         if "name" not in entity or entity.get("type") == "resource-group":
             return None
-        covered = repo_id if entity.get("type") == "model" else namespace
+        covered = repo_id if entity.get("type") == kind else namespace
         if entity["name"] == covered:
             return None
     return f"the fine-grained token has no repo.write permission for {namespace}"

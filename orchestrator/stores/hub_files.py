@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.digests import git_blob_hash
+from orchestrator.endpoints import answers_within, without_user_info
 from orchestrator.errors import (
     Ambiguous,
     Corrupt,
@@ -27,12 +28,11 @@ from orchestrator.errors import (
     RefusalKind,
     Refused,
 )
+from orchestrator.hub_client import hub_error, prepare_client
 from orchestrator.retry import retry_request
 from orchestrator.stores.base import Progress
 from orchestrator.stores.checked import local_errors
-from orchestrator.stores.endpoints import answers_within, without_user_info
 from orchestrator.stores.hub import RemoteFile
-from orchestrator.stores.hub_client import hub_error, prepare_client
 
 if TYPE_CHECKING:
     import httpx2
@@ -137,6 +137,38 @@ class HubFiles:
             part.check(repo)
             stream.flush()
             draft.replace(target)
+
+    def part(
+        self, kind: Kind, repo: str, commit: str, path: str, start: int, size_bytes: int
+    ) -> bytes:
+        """Bytes of a file from `start` on, fewer at its end. No checksum covers a part."""
+        from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
+
+        url = hf_hub_url(repo, path, repo_type=kind, revision=commit, endpoint=self._endpoint)
+        headers = self._headers() | {
+            "accept-encoding": "identity",
+            "range": f"bytes={start}-{start + size_bytes - 1}",
+        }
+
+        def read() -> bytes:
+            with get_session().stream(
+                "GET", url, headers=headers, timeout=self._timeout()
+            ) as response:
+                if response.status_code == 416:  # nothing is there any more
+                    return b""
+                hf_raise_for_status(response)
+                # A server that knows no ranges sends the file from its beginning.
+                skipped = 0 if response.status_code == 206 else start
+                content = b""
+                for block in response.iter_bytes():
+                    content += block
+                    if len(content) >= skipped + size_bytes:
+                        break
+                return content[skipped : skipped + size_bytes]
+
+        if size_bytes <= 0:
+            return b""
+        return self._asked(f"read {path} of {repo}", kind, repo, read)
 
     def _continue(self, kind: Kind, repo: str, commit: str, part: _Part) -> None:
         """Write what is still missing of a file."""

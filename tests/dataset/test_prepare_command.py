@@ -149,7 +149,7 @@ def test_dropping_rows_without_a_tokenizer_exits_2_for_prepare_and_plan(
         assert "an estimate must not decide" in capsys.readouterr().err
 
 
-def test_the_model_of_another_service_is_prepared_but_not_planned(
+def test_the_model_of_another_service_is_prepared_and_planned(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = SPEC[: SPEC.index("tuning:")].replace("name: vertex", "name: hf-jobs")
@@ -158,8 +158,8 @@ def test_the_model_of_another_service_is_prepared_but_not_planned(
     spec.write_text(text)
     found = prepared(capsys, spec, "--data", SAMPLE, "--out", tmp_path / "out")
     assert found["rows"] == 40
-    assert run(["plan", str(spec), "--data", str(SAMPLE)]) == 2
-    assert "no job is launched on hf-jobs yet" in capsys.readouterr().err
+    assert run(["plan", str(spec), "--data", str(SAMPLE)]) == 0
+    assert "hf-jobs, t4-small" in capsys.readouterr().out
 
 
 def shout(text: str) -> str:

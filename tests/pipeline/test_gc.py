@@ -187,7 +187,7 @@ def test_rows_that_vanished_before_the_launch_are_staged_again(late: Bench) -> N
     run, _ = pipeline.submit(router_plan(late.folder), again=False)
     with late.ledger.lease(run.id) as lease:
         assert lease is not None
-        pipeline._perform(Action.STAGE, late.facts(run.id), lease, {})
+        pipeline._actions.perform(Action.STAGE, late.facts(run.id), lease, {})
     for stored in store(late).list(f"{late.settings.bucket}/staged/"):
         store(late).delete(stored)
     assert pipeline.advance(run.id).error is None

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.digests import sha256_file
 from orchestrator.errors import Ambiguous, NotFound, OrchestratorError
 from orchestrator.ledger import Facts, Lease
-from orchestrator.pipeline import Pipeline
+from orchestrator.run_actions import RunActions
 from orchestrator.services.base import AttemptState, Snapshot
 from orchestrator.services.vertex import VertexService
 from orchestrator.state import RunState
@@ -192,14 +192,14 @@ def test_a_bug_in_one_run_does_not_keep_the_others_from_going_on(
     pipeline = bench.pipeline()
     second, _ = pipeline.submit(router_plan(bench.folder, rows=24), again=False)
     pipeline.advance(second.id)
-    collect = Pipeline._collect
+    collect = RunActions.collect
 
-    def fail_first(self: Pipeline, facts: Facts, lease: Lease) -> None:
+    def fail_first(self: RunActions, facts: Facts, lease: Lease) -> None:
         if facts.run.id == first:
             raise ZeroDivisionError("a bug")
         collect(self, facts, lease)
 
-    monkeypatch.setattr(Pipeline, "_collect", fail_first)
+    monkeypatch.setattr(RunActions, "collect", fail_first)
     for run in (first, second.id):
         attempt = bench.facts(run).tune
         assert attempt is not None

@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from orchestrator.services.base import Handle, Service, TuneRequest
+from orchestrator.services.base import AttemptRequest, Handle, Service
+from tests.services.hf_jobs_bench import hf_jobs_bench
 from tests.services.vertex_bench import vertex_bench
 
 
@@ -22,12 +23,16 @@ class Bench(Protocol):
         """The service under test; its clock does not really sleep."""
         ...
 
-    def request(self, **changes: Any) -> TuneRequest:
+    def request(self, **changes: Any) -> AttemptRequest:
         """A request that the service accepts, with fields changed."""
         ...
 
-    def refused_request(self) -> TuneRequest:
+    def refused_request(self) -> AttemptRequest:
         """A request that the service refuses as invalid."""
+        ...
+
+    def foreign_request(self) -> AttemptRequest:
+        """A request of a type that is for another service."""
         ...
 
     def unknown_handle(self) -> Handle:
@@ -63,7 +68,7 @@ class Bench(Protocol):
         ...
 
     def fail_trainings(self, message: str) -> None:
-        """Let trainings end in failure."""
+        """Let the trainings of jobs that are launched from now on end in failure."""
         ...
 
     def lose_next_launch(self, *, after_effect: bool) -> None:
@@ -87,4 +92,7 @@ class Bench(Protocol):
         ...
 
 
-BENCHES: Mapping[str, Callable[[Path], AbstractContextManager[Bench]]] = {"vertex": vertex_bench}
+BENCHES: Mapping[str, Callable[[Path], AbstractContextManager[Bench]]] = {
+    "vertex": vertex_bench,
+    "hf-jobs": hf_jobs_bench,
+}

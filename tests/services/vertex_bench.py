@@ -27,7 +27,7 @@ from orchestrator.sandbox.standins.base import (
 from orchestrator.sandbox.vertex.conduct import VertexConduct
 from orchestrator.sandbox.vertex.face import VertexFace
 from orchestrator.sandbox.vertex.rules import ModelRules
-from orchestrator.services.base import Handle, TuneRequest
+from orchestrator.services.base import AttemptKind, Handle, ScriptRequest, TuneRequest
 from orchestrator.services.vertex import VertexService
 
 PROJECT, LOCATION, BUCKET = "test-project", "us-central1", "tuning-bucket"
@@ -217,6 +217,18 @@ class VertexBench:
 
     def refused_request(self) -> TuneRequest:
         return request(base_model="nobody/nothing@none")
+
+    def foreign_request(self) -> ScriptRequest:
+        return ScriptRequest(
+            run_id="run-1",
+            display_name="router",
+            kind=AttemptKind.TUNE,
+            command=("uv", "run", "job.py"),
+            image="uv",
+            flavor="a10g-small",
+            timeout_s=60,
+            output_uri="hf://models/a/b@run-1/1",
+        )
 
     def unknown_handle(self) -> Handle:
         return Handle("vertex", f"{PARENT}/tuningJobs/1234567890123456789")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.endpoints import check_listening, without_user_info
 from orchestrator.errors import Ambiguous, InputError
+from orchestrator.hub_client import hub_error
 from orchestrator.settings import Settings
-from orchestrator.stores.endpoints import check_listening, without_user_info
 from orchestrator.stores.gcs import GcsStore, remote_error
-from orchestrator.stores.hub_client import hub_error
 
 
 @pytest.fixture

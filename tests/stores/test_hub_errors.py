@@ -19,8 +19,8 @@ from orchestrator.errors import (
     RefusalKind,
     Refused,
 )
+from orchestrator.hub_client import hub_error
 from orchestrator.stores.hub_access import write_problem
-from orchestrator.stores.hub_client import hub_error
 
 #: What each class becomes: one of our classes, or the kind of a refusal. Classes that carry an
 #: answer are tried with the status that the client raises them for.

@@ -6,143 +6,56 @@ Importing torch takes seconds, so all trainings of this file share one process.
 from __future__ import annotations
 
 import configparser
-import importlib.util
 import json
-import os
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 
 from orchestrator.safetensors_file import is_zero, non_finite, read_header
-from orchestrator.sandbox.standins import tiny_model
 from orchestrator.training import sft
-
-SCRIPT = Path(sft.__file__)
-ROWS = [
-    {"prompt": f"Which tool answers question {number}?\n", "completion": f"/math({number})"}
-    for number in range(12)
-]
-TALK = [
-    {"role": "user", "content": "What is one and one?"},
-    {"role": "assistant", "content": "Two."},
-]
-
-#: Runs the script several times in one process, each with its own output and exit code.
-DRIVER = """
-import contextlib, importlib.util, json, sys
-plan = json.load(open(sys.argv[1]))
-def load(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-from pathlib import Path
-with contextlib.redirect_stdout(sys.stderr):
-    load("tiny_model", plan["maker"]).make(Path(plan["rows"]), Path(plan["base"]), 0)
-sft = load("sft", plan["script"])
-codes = {}
-for name, arguments in plan["runs"].items():
-    with open(f"{name}.out", "w") as out, open(f"{name}.err", "w") as err:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            codes[name] = sft.main(arguments)
-json.dump(codes, open("codes.json", "w"))
-"""
-
-
-def _environment(home: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
-    return kept | {
-        "HOME": str(home),
-        "HF_HOME": str(home / "hf"),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-def _write_rows(file: Path, rows: list[Any]) -> Path:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return file
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The folder in which everything happened, and the exit codes of the runs."""
-
-    folder: Path
-    codes: dict[str, int]
-
-    def events(self, run: str) -> list[dict[str, Any]]:
-        """The lines that a run wrote to standard output."""
-        lines = (self.folder / f"{run}.out").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
-
-    def said(self, run: str) -> str:
-        """What a run wrote to standard error last."""
-        return (self.folder / f"{run}.err").read_text(encoding="utf-8").strip().splitlines()[-1]
-
-    def final(self, run: str) -> Path:
-        """The final checkpoint of a run."""
-        return self.folder / run / "final"
+from tests.training.trainings import (
+    ROWS,
+    SCRIPT,
+    TALK,
+    Trained,
+    arguments,
+    environment,
+    needs_training,
+    run_all,
+    write_rows,
+)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Several trainings on a tiny base."""
-    if importlib.util.find_spec("trl") is None:
-        pytest.skip("the sandbox extra is not installed: pip install 'orchestrator[sandbox]'")
+    needs_training()
     folder = tmp_path_factory.mktemp("sft")
-    train = _write_rows(folder / "train.jsonl", ROWS)
-    validation = _write_rows(folder / "validation.jsonl", ROWS[:3])
+    train = write_rows(folder / "train.jsonl", ROWS)
+    validation = write_rows(folder / "validation.jsonl", ROWS[:3])
     long = [{"prompt": "a " * 400, "completion": "b"}, {"prompt": "a", "completion": "b " * 400}]
-    mixed = _write_rows(folder / "mixed.jsonl", [*ROWS[:2], *long])
-    only_long = _write_rows(folder / "only_long.jsonl", long[:1])
+    mixed = write_rows(folder / "mixed.jsonl", [*ROWS[:2], *long])
+    only_long = write_rows(folder / "only_long.jsonl", long[:1])
     chats = [{"messages": TALK}, {"prompt": TALK[:1], "completion": TALK[1:]}]
-    chat = _write_rows(folder / "chat.jsonl", chats)
+    chat = write_rows(folder / "chat.jsonl", chats)
 
-    def run(name: str, rows: Path, **changes: object) -> list[str]:
-        values: dict[str, object] = {"epochs": 2, "learning-rate": 1e-2, "batch-size": 4}
-        values |= {"base-model": folder / "base", "train": rows, "output": folder / name}
-        values |= {"rank": 4, "seed": 1}
-        values |= {key.replace("_", "-"): value for key, value in changes.items()}
-        return [text for key, value in values.items() for text in (f"--{key}", str(value))]
-
-    plan = {
-        "maker": tiny_model.__file__,
-        "script": str(SCRIPT),
-        "rows": str(train),
-        "base": str(folder / "base"),
-        "runs": {
-            "first": run("first", train, epochs=3, validation=validation),
-            "again": run("again", train, epochs=3, validation=validation),
-            "other": run("other", train, epochs=3, validation=validation, seed=2),
-            "many": run("many", _write_rows(folder / "one.jsonl", ROWS[:1]), epochs=12),
-            "cut": run("cut", mixed, max_length=100),
-            "nothing": run("nothing", only_long, max_length=100),
-            "chat": run("chat", chat, epochs=1),
-            "diverged": run("diverged", train, learning_rate=1e30),
-            "no_base": run("no_base", train, base_model=folder / "absent"),
-            "no_target": run("no_target", train, targets="query_key_value"),
-        },
+    runs = {
+        "first": arguments(folder, "first", train, epochs=3, validation=validation),
+        "again": arguments(folder, "again", train, epochs=3, validation=validation),
+        "other": arguments(folder, "other", train, epochs=3, validation=validation, seed=2),
+        "many": arguments(folder, "many", write_rows(folder / "one.jsonl", ROWS[:1]), epochs=12),
+        "cut": arguments(folder, "cut", mixed, max_length=100),
+        "nothing": arguments(folder, "nothing", only_long, max_length=100),
+        "chat": arguments(folder, "chat", chat, epochs=1),
+        "diverged": arguments(folder, "diverged", train, learning_rate=1e30),
+        "no_base": arguments(folder, "no_base", train, base_model=folder / "absent"),
+        "no_target": arguments(folder, "no_target", train, targets="query_key_value"),
     }
-    (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", DRIVER, "plan.json"],
-        cwd=folder,
-        env=_environment(folder),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return Trained(folder, json.loads((folder / "codes.json").read_text(encoding="utf-8")))
+    return run_all(folder, train, runs)
 
 
 @pytest.mark.training
@@ -269,7 +182,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-I", "-X", "importtime", str(SCRIPT), *arguments],
         cwd=folder,
-        env=_environment(folder),
+        env=environment(folder),
         capture_output=True,
         text=True,
         check=False,
@@ -314,7 +227,7 @@ def test_an_empty_file_and_a_used_output_folder_are_bad_input(tmp_path: Path) ->
     (tmp_path / "empty.jsonl").write_text("\n", encoding="utf-8")
     done = _run(tmp_path, "--base-model", "x", "--train", "empty.jsonl", "--output", "out")
     _assert_bad_input(done, "empty.jsonl: holds no rows")
-    _write_rows(tmp_path / "train.jsonl", ROWS)
+    write_rows(tmp_path / "train.jsonl", ROWS)
     done = _run(tmp_path, "--base-model", "x", "--train", "train.jsonl", "--output", ".")
     _assert_bad_input(done, "is not empty")
 

@@ -12,7 +12,7 @@ from orchestrator.cli.sandbox.up import up
 
 @click.group()
 def command() -> None:
-    """Cloud Storage, Vertex tuning and the Hub as local servers.
+    """Cloud Storage, Vertex tuning, the Hub and its Jobs as local servers.
 
     They speak the wire protocols of the real services, so that this program and others run
     against them unchanged. They listen on 127.0.0.1 only.

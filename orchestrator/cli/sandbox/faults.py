@@ -51,10 +51,10 @@ def list_rules(folder: Path, as_json: bool) -> int:
 def add(folder: Path, setting: tuple[str, ...], file: Path | None) -> int:
     """Put a rule in force, written as KEY=VALUE words.
 
-    For requests: face (storage, hub, vertex), operation, target, effect (error, drop, delay,
+    For requests: face (storage, hub, vertex, jobs), operation, target, effect (error, drop, delay,
     stall, cut, corrupt), after, status, code, message, retry_after_s, delay_s, keep_bytes. For
-    tuning jobs: outcome, target, message, files. For both: nth, times (a number, or `always`),
-    chance.
+    jobs: outcome, face (vertex, jobs), target, message, files. For both: nth, times (a number, or
+    `always`), chance.
 
         orchestrator sandbox faults add face=storage operation=PUT effect=drop after=true
 

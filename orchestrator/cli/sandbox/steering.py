@@ -34,12 +34,13 @@ def clock(folder: Path, advance: float | None, as_json: bool) -> int:
 @dir_option()
 @json_option
 def status(folder: Path, as_json: bool) -> int:
-    """Show what is being served, and its tuning jobs."""
+    """Show what is being served, and its jobs."""
     sandbox = remote(folder)
     about = sandbox.call("GET", "/status")
     jobs = sandbox.call("GET", "/vertex/jobs")
+    hub_jobs = sandbox.call("GET", "/hub/jobs")
     if as_json:
-        print_json({**about, "vertex_jobs": jobs})
+        print_json({**about, "vertex_jobs": jobs, "hub_jobs": hub_jobs})
         return 0
     token = "needed" if about["token_needed"] else "not needed"
     pairs = [
@@ -55,6 +56,9 @@ def status(folder: Path, as_json: bool) -> int:
     if jobs:
         click.echo()
         print_table(("tuning job", "name", "state", "cost"), [_job(job) for job in jobs])
+    if hub_jobs:
+        click.echo()
+        print_table(("job", "name", "stage", "cost"), [_job(job) for job in hub_jobs])
     return 0
 
 

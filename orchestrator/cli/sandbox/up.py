@@ -28,8 +28,8 @@ _PORT = click.IntRange(0, 65535)
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="YAML with `faults:` (what shall go wrong) and `vertex:` (how tuning behaves). It is kept "
-    "in the folder; without the option, the kept one holds.",
+    help="YAML with `faults:` (what shall go wrong), `vertex:` and `jobs:` (how they behave). It "
+    "is kept in the folder; without the option, the kept one holds.",
 )
 @click.option("--storage-port", type=_PORT, default=0, help="0: a free one.")
 @click.option("--vertex-port", type=_PORT, default=0, help="0: a free one.")

@@ -134,12 +134,14 @@ class FaultBook:
         with self._lock:
             return _first_due(self._requests, matches)
 
-    def job(self, description: str) -> JobRule | None:
+    def job(self, description: str, face: Face = "vertex") -> JobRule | None:
         """Count a new job, and give the outcome that it shall have."""
+
+        def matches(rule: JobRule) -> bool:
+            return rule.face in (None, face) and re.search(rule.target, description) is not None
+
         with self._lock:
-            return _first_due(
-                self._jobs, lambda rule: re.search(rule.target, description) is not None
-            )
+            return _first_due(self._jobs, matches)
 
     def record(
         self,

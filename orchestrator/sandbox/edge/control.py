@@ -21,7 +21,7 @@ from orchestrator.sandbox.edge.rules import FaultRules, RequestRule
 
 @dataclass(frozen=True)
 class JobReport:
-    """A tuning job, as the sandbox sees it."""
+    """A job of Vertex or of Hugging Face, as the sandbox sees it."""
 
     name: str
     display_name: str
@@ -39,12 +39,16 @@ class ClockChange(BaseModel):
 
 @dataclass(frozen=True)
 class Controls:
-    """What the control face reaches. `about` gives plain JSON that says what is served."""
+    """What the control face reaches. `about` gives plain JSON that says what is served.
+
+    `jobs` are those of Vertex, `hub_jobs` those of Hugging Face.
+    """
 
     faults: FaultBook
     clock: SandboxClock
     jobs: Callable[[], list[JobReport]]
     about: Callable[[], dict[str, Any]]
+    hub_jobs: Callable[[], list[JobReport]] = list
 
 
 def control_app(controls: Controls) -> Starlette:
@@ -60,6 +64,7 @@ def control_app(controls: Controls) -> Starlette:
             Route("/clock", face.clock, methods=["GET"]),
             Route("/clock", face.move_clock, methods=["POST"]),
             Route("/vertex/jobs", face.jobs, methods=["GET"]),
+            Route("/hub/jobs", face.hub_jobs, methods=["GET"]),
         ],
         exception_handlers={ValidationError: _refuse},
     )
@@ -100,6 +105,9 @@ class _ControlFace:
 
     def jobs(self, _: Request) -> Response:
         return _json([asdict(job) for job in self._on.jobs()])
+
+    def hub_jobs(self, _: Request) -> Response:
+        return _json([asdict(job) for job in self._on.hub_jobs()])
 
     def _time(self) -> dict[str, Any]:
         clock = self._on.clock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
@@ -17,6 +18,7 @@ from orchestrator.sandbox.edge.waiting import Waiting
 
 _LOG_LENGTH = 100_000
 _BODY = "http.response.body"
+_JOBS = re.compile(r"/api/jobs(?=[/?]|$)")
 
 
 class HttpFaults:
@@ -38,7 +40,8 @@ class HttpFaults:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         rule = None
         if scope["type"] == "http":
-            rule = self._book.request(self._face, scope["method"], target_of(scope))
+            target = target_of(scope)
+            rule = self._book.request(self._face_of(target), scope["method"], target)
         if rule is None:
             await self._app(scope, receive, send)
         elif rule.effect in (Effect.ERROR, Effect.DROP, Effect.STALL):
@@ -62,7 +65,7 @@ class HttpFaults:
             await _read_whole(receive)
         self._record(rule, scope, hidden[0] if hidden else None)
         if rule.effect is Effect.ERROR:
-            await _answer(send, self._face, target_of(scope), rule)
+            await _answer(send, self._face_of(target_of(scope)), target_of(scope), rule)
             return
         if rule.effect is Effect.STALL:
             await self._waiting.until_gone(receive)
@@ -109,7 +112,13 @@ class HttpFaults:
             await _gone(receive)
 
     def _record(self, rule: RequestRule, scope: Scope, hidden_status: int | None = None) -> None:
-        self._book.record(self._face, scope["method"], target_of(scope), rule.fault, hidden_status)
+        target = target_of(scope)
+        face = self._face_of(target)
+        self._book.record(face, scope["method"], target, rule.fault, hidden_status)
+
+    def _face_of(self, target: str) -> Face:
+        """The face that a request is for: two of them share the Hub's address."""
+        return "jobs" if self._face == "hub" and _JOBS.match(target) else self._face
 
 
 @dataclass(frozen=True)
@@ -159,7 +168,7 @@ async def _answer(send: Send, face: Face, target: str, rule: RequestRule) -> Non
     if rule.retry_after_s is not None:
         # Whole seconds: the header knows no others.
         headers.append((b"retry-after", str(math.ceil(rule.retry_after_s)).encode()))
-    if face == "hub":
+    if face in ("hub", "jobs"):
         # On one line: a break in a header would begin another one.
         line = " ".join(rule.message.split())
         headers.append((b"x-error-message", line.encode("latin-1", "replace")))
@@ -169,7 +178,7 @@ async def _answer(send: Send, face: Face, target: str, rule: RequestRule) -> Non
 
 def _error_body(face: Face, target: str, rule: RequestRule) -> tuple[bytes, bytes]:
     """An error in the form that the face's clients read."""
-    if face == "hub":
+    if face in ("hub", "jobs"):
         return b"application/json", orjson.dumps({"error": rule.message})
     if face == "storage" and target.startswith(("/storage/", "/upload/", "/batch/")):
         reason = {401: "required", 403: "forbidden", 404: "notFound", 429: "rateLimitExceeded"}

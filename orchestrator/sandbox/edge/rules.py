@@ -1,4 +1,4 @@
-"""What shall go wrong on purpose: rules for requests, and for the outcome of tuning jobs."""
+"""What shall go wrong on purpose: rules for requests, and for the outcome of jobs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Face = Literal["storage", "hub", "vertex"]
+Face = Literal["storage", "hub", "vertex", "jobs"]
 #: A hundred years: as good as never, and what Python's timers and dates can still take.
 LONGEST_S = 100 * 365 * 86400
 _Seconds = Annotated[float, Field(ge=0, le=LONGEST_S)]
@@ -75,6 +75,8 @@ class _Rule(BaseModel):
 class RequestRule(_Rule):
     """Applies to requests. `operation` is the HTTP method, or create, get, list, cancel of Vertex.
 
+    The face jobs is served at the Hub's address: requests below `/api/jobs` are its, not the Hub's.
+
     `target` is a regular expression searched in the path as it was sent, with its query; for
     Vertex in the name of the parent or job.
     """
@@ -114,13 +116,14 @@ class RequestRule(_Rule):
 
 
 class Outcome(StrEnum):
-    """How a tuning job ends, or what it leaves."""
+    """How a job ends, or what it leaves: at Vertex, and on Hugging Face Jobs."""
 
-    #: JOB_STATE_FAILED with `message`; nothing but the log is left.
+    #: JOB_STATE_FAILED with `message`; nothing but the log is left. Jobs: ERROR, nothing was run.
     FAILED = "failed"
-    #: JOB_STATE_EXPIRED.
+    #: JOB_STATE_EXPIRED. Jobs: ERROR with the message of a timeout, nothing was run.
     EXPIRED = "expired"
-    #: JOB_STATE_PARTIALLY_SUCCEEDED: the checkpoints are there, the final one is not.
+    #: JOB_STATE_PARTIALLY_SUCCEEDED: the checkpoints are there, the final one is not. Jobs:
+    #: COMPLETED with nothing to show, for nothing was run.
     PARTIAL = "partial"
     #: Success, with not-a-number among the adapter's weights.
     NAN_WEIGHTS = "nan-weights"
@@ -128,15 +131,18 @@ class Outcome(StrEnum):
     MISSING_FILES = "missing-files"
     #: Success, with the last bytes of the files that match `files` missing.
     CUT_FILES = "cut-files"
-    #: Runs for ever, until it is cancelled.
+    #: Runs for ever, until it is cancelled. Jobs: until its timeout too.
     STUCK = "stuck"
 
 
 class JobRule(_Rule):
-    """Applies to tuning jobs in the order in which they were created."""
+    """Applies to jobs in the order in which they were created, at Vertex and Hugging Face alike."""
 
     outcome: Outcome
-    #: A regular expression searched in the job's display name and labels (`key=value`).
+    #: Where the jobs are; None for both.
+    face: Literal["vertex", "jobs"] | None = None
+    #: A regular expression searched in the job's display name and labels (`key=value`), and in the
+    #: command of jobs at Hugging Face.
     target: Pattern = ""
     message: str = "Internal error occurred."
     #: Glob patterns of paths below the job's output.

@@ -100,6 +100,8 @@ class HubFace:
         self.accounts = dict(accounts)
         self.clock = clock
         self.transfers = transfers
+        #: Whether the accounts have a means of payment.
+        self.can_pay = False
         self.started = instant(clock.now())
         self.signing_key = _signing_key(root / "signing-key")
 

@@ -73,7 +73,7 @@ def whoami(face: HubFace, call: Call) -> Response:
             "type": "user",
             **_party(call, "user", account.name),
             "isPro": False,
-            "canPay": False,
+            "canPay": face.can_pay,
             "emailVerified": True,
             "orgs": orgs,
             "auth": {"type": "access_token", "accessToken": token},

@@ -6,7 +6,7 @@ kernels, Xet) is refused with 501 or absent, never faked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -104,11 +104,13 @@ def hub_app(
     *,
     transfers: Transfers = Transfers(),  # noqa: B008 (frozen)
     limits: RateLimits = RateLimits(),  # noqa: B008 (frozen)
+    more: Callable[[HubFace], Sequence[Route]] = lambda _: (),
 ) -> Starlette:
     """The Hub, with its state under `root` and an account for each bearer token.
 
     `transfers` says which LFS files travel in parts, `limits` how many requests are taken.
-    `app.state.requests` lists what was asked for, as (method, path).
+    `app.state.requests` lists what was asked for, as (method, path). `more` gives the routes of
+    what is served at the same address to the same accounts.
     """
     root.mkdir(parents=True, exist_ok=True)
     face = HubFace(root, accounts, clock, transfers)
@@ -129,6 +131,7 @@ def hub_app(
         return Route(path, endpoint(face, handler, kind), methods=[method])
 
     routes = [
+        *more(face),
         route("GET", "/api/whoami-v2", admin.whoami),
         route("POST", "/api/validate-yaml", commit.validate_yaml),
         route("POST", "/api/repos/create", admin.create),

@@ -41,6 +41,13 @@ class StandInOptions:
     max_length: int | None = None
     batch_size: int | None = None
     seed: int = 42
+    #: Only for scripts of hf-jobs: `peft` or `full`, rank, how many blocks from the last one, and
+    #: how many rows from the first one.
+    mode: str | None = None
+    rank: int | None = None
+    last_layers: int | None = None
+    rows: int | None = None
+    short_prompt: str | None = None
 
 
 @dataclass(frozen=True)

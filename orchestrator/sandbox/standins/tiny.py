@@ -90,7 +90,7 @@ class TinyStandIn:
         log.touch()
         with tempfile.TemporaryDirectory(dir=folder, prefix="work-") as work:
             try:
-                base = self._base(job, Path(work), cancelled)
+                base = self._base(job.train, Path(work), cancelled)
                 trained = Path(work) / "trained"
                 self._run(_arguments(job, base, trained, settings), Path(work), log, cancelled)
             except _Cancelled:
@@ -102,14 +102,21 @@ class TinyStandIn:
         end = events.get("end", {})
         return TrainingOutcome(int(end.get("step", 0)), _differences(job, settings, base, events))
 
-    def _base(self, job: TrainingJob, work: Path, cancelled: Callable[[], bool]) -> Path:
+    def base_for(self, rows: Path) -> Path:
+        """The folder of the base model for these rows, made now unless it is there."""
+        folder = self._root / "tiny"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="work-") as work:
+            return self._base(rows, Path(work), lambda: False)
+
+    def _base(self, rows: Path, work: Path, cancelled: Callable[[], bool]) -> Path:
         """The base model for these rows, made once."""
         maker = Path(tiny_model.__file__)
-        made_of = f"{sha256_file(maker)} {sha256_file(job.train)} {_BASE_SEED}"
+        made_of = f"{sha256_file(maker)} {sha256_file(rows)} {_BASE_SEED}"
         base = self._root / "tiny" / hashlib.sha256(made_of.encode()).hexdigest()
         if not (base / _MADE).exists():
             draft, said = work / "base", work / "base.out"
-            command = [str(maker), str(job.train.resolve()), str(draft), str(_BASE_SEED)]
+            command = [str(maker), str(rows.resolve()), str(draft), str(_BASE_SEED)]
             self._run(command, work, said, cancelled)
             # Last, so that its presence says that the model is whole.
             shutil.move(said, draft / _MADE)
@@ -152,6 +159,11 @@ class TinyStandIn:
             lines = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             said = "\n".join(lines[-_LAST_LINES:]) or "it said nothing"
             raise TrainingFailed(f"The training ended with code {process.returncode}: {said}")
+
+
+def bases(root: Path) -> list[Path]:
+    """The folders of all base models under `root`."""
+    return sorted(made.parent for made in (root / "tiny").glob(f"*/{_MADE}"))
 
 
 def last_base(root: Path) -> Path | None:

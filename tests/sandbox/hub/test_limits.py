@@ -14,8 +14,8 @@ from huggingface_hub.utils import _http
 from huggingface_hub.utils._http import RateLimitInfo, http_backoff, parse_ratelimit_headers
 
 from orchestrator.errors import Refused
+from orchestrator.hub_client import hub_error
 from orchestrator.sandbox.hub.app import RateLimits
-from orchestrator.stores.hub_client import hub_error
 from tests.manual_clock import ManualClock
 from tests.sandbox.hub.stage import ALICE, WEIGHTS, Stage, put, status_of
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.clock import SYSTEM_CLOCK
+from orchestrator.endpoints import without_user_info
 from orchestrator.errors import (
     Ambiguous,
     Conflict,
@@ -16,7 +21,6 @@ from orchestrator.errors import (
     RefusalKind,
     Refused,
 )
-from orchestrator.stores.endpoints import without_user_info
 
 if TYPE_CHECKING:
     import httpx2
@@ -24,10 +28,14 @@ if TYPE_CHECKING:
 LOGIN_HINT = "Log in with a write token (hf auth login), or set HF_TOKEN."
 _lock = threading.Lock()
 _timeout_s: float | None = None
+#: When the requests of `ended_within` must have ended, by the clock that counts suspension.
+_end_s: ContextVar[float | None] = ContextVar("orchestrator_request_end_s", default=None)
+#: What a request's phases get of the time that is left: together all of it.
+_SHARES = {"connect": 0.25, "pool": 0.05, "write": 0.2, "read": 0.5}
 
 
 def prepare_client(timeout_s: float) -> None:
-    """Import the client as this store needs it, and give its connections a timeout.
+    """Import the client as this package needs it, and give its connections a timeout.
 
     Without Xet, because Xet moves bytes through a library and a protocol of its own: no timeout
     reaches them, and the client may split one upload into several commits. The client reads the
@@ -47,7 +55,13 @@ def prepare_client(timeout_s: float) -> None:
         # Not the client's own timeout: some calls pass an explicit None, which would undo it.
         given = request.extensions.get("timeout", {})
         default = httpx2.Timeout(timeout_s).as_dict()
-        request.extensions["timeout"] = {k: given.get(k) or v for k, v in default.items()}
+        limits = {k: given.get(k) or v for k, v in default.items()}
+        end_s = _end_s.get()
+        if end_s is not None:
+            # Redirects come by here as well, with less time left each.
+            left_s = max(end_s - SYSTEM_CLOCK.elapsed_s(), 0.001)
+            limits = {phase: share * left_s for phase, share in _SHARES.items()}
+        request.extensions["timeout"] = limits
 
     def client() -> httpx2.Client:
         made = default_client_factory()
@@ -60,6 +74,20 @@ def prepare_client(timeout_s: float) -> None:
             # Closes the shared client, so only when something changes.
             set_client_factory(client)
             _timeout_s = timeout_s
+
+
+@contextmanager
+def ended_within(timeout_s: float) -> Iterator[None]:
+    """Let this thread's requests in the context end within `timeout_s` seconds, all together.
+
+    For calls of the client that take no timeout. The limits are set as each request begins: an
+    answer that trickles may take longer.
+    """
+    token = _end_s.set(SYSTEM_CLOCK.elapsed_s() + timeout_s)
+    try:
+        yield
+    finally:
+        _end_s.reset(token)
 
 
 def hub_error(error: Exception, doing: str, *, once: bool = False) -> OrchestratorError | None:

@@ -1,0 +1,1 @@
+"""What answers are worth: scorers, statistics and baselines, all of them pure."""

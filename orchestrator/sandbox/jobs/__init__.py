@@ -1,0 +1,1 @@
+"""The Hugging Face Jobs face, at the address of the Hub face."""

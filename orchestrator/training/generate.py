@@ -1,0 +1,289 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = [
+#     "accelerate==1.15.0",
+#     "jinja2==3.1.6",
+#     "peft==0.21.2",
+#     "safetensors==0.8.0",
+#     "torch==2.13.0",
+#     "transformers==5.23.0",
+# ]
+# ///
+"""Predicts the answers to rows with a base model, with an adapter on it, or with a full model.
+
+It only predicts: a line for each row in OUTPUT/predictions.jsonl, in order. Messages go through the
+chat template with the row's tools, texts go raw; decoding is greedy. Special tokens are kept, since
+calls of tools may be made of them; only what ends the answer is cut off.
+
+A run that was interrupted goes on after its last whole line; OUTPUT/run.json says what the answers
+were made of. Each row's `latency_s` is the time from the start of its batch to its own last token.
+Standard output: one JSON object a line (`start`, `progress`, `end`, `failed`), and what --diagnose
+prints. Exit codes: 0 predicted; 1 it went wrong; 2 the arguments, the rows or the model are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:  # beside this file wherever it runs, in the package where types are checked
+    from orchestrator.training import generate_vllm
+    from orchestrator.training.generate_diagnose import Asked, diagnose
+    from orchestrator.training.generate_model import (
+        Engine,
+        Stops,
+        TransformersEngine,
+        load,
+        load_configs,
+        load_tokenizer,
+        stops_of,
+    )
+    from orchestrator.training.generate_prompts import Shots, check_lengths, prepare, sha256_of
+    from orchestrator.training.generate_record import Header, Record, folder_sha256
+    from orchestrator.training.sft_events import BadInput, Metrics
+    from orchestrator.training.sft_model import Precision, choose_precision, this_machine
+    from orchestrator.training.sft_rows import read_rows
+else:
+    # Run with -I, python does not look beside the script by itself.
+    if str(Path(__file__).resolve().parent) not in sys.path:
+        sys.path.insert(0, str(Path(__file__).resolve().parent))
+    import generate_vllm
+    from generate_diagnose import Asked, diagnose
+    from generate_model import (
+        TransformersEngine,
+        load,
+        load_configs,
+        load_tokenizer,
+        stops_of,
+    )
+    from generate_prompts import Shots, check_lengths, prepare, sha256_of
+    from generate_record import Header, Record, folder_sha256
+    from sft_events import BadInput, Metrics
+    from sft_model import choose_precision, this_machine
+    from sft_rows import read_rows
+
+_VLLM_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def _at_least(minimum: int) -> Any:
+    def parse(text: str) -> int:
+        value = int(text)
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f"must be at least {minimum}, not {text}")
+        return value
+
+    parse.__name__ = "whole number"
+    return parse
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, with what follows from others filled in; raises `BadInput`."""
+    parser = argparse.ArgumentParser(
+        prog="generate.py", description=(__doc__ or "").split("\n", 1)[0]
+    )
+    add = parser.add_argument
+    add("--base-model", required=True, help="folder of a base or full model, or its id on the Hub")
+    add("--base-model-name", help="what the outputs call it (default: --base-model)")
+    add("--base-revision", help="commit, tag or branch of the base model on the Hub")
+    add("--adapter", type=Path, help="folder of an adapter to put on the base model")
+    add("--rows", required=True, type=Path, help="JSONL rows: prompt and completion, or messages")
+    add("--output", required=True, type=Path, help="folder for predictions.jsonl and run.json")
+    add("--max-new-tokens", type=_at_least(1), default=256, help="longest answer, in tokens")
+    add("--batch-size", type=_at_least(1), default=8, help="rows answered at a time")
+    add("--stop", nargs="+", default=[], metavar="TEXT", help="texts that end an answer")
+    add("--few-shot", type=Path, help="JSONL rows to show as examples before each prompt")
+    add("--shots", type=_at_least(0), default=0, help="how many of them; never the row itself")
+    add("--limit", type=_at_least(1), help="answer only the first rows")
+    add("--seed", type=_at_least(0), default=42, help="draws the examples")
+    add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
+    add("--threads", type=_at_least(1), help="threads of the processor")
+    add("--engine", choices=("auto", "transformers", "vllm"), default="auto")
+    add("--diagnose", type=_at_least(0), default=0, metavar="N", help="show N rows in every way")
+    arguments = parser.parse_args(argv)
+    arguments.base_model_name = arguments.base_model_name or arguments.base_model
+    if (arguments.shots > 0) != (arguments.few_shot is not None):
+        raise BadInput("--few-shot and --shots belong together")
+    if "" in arguments.stop:
+        raise BadInput("--stop: an empty text would end every answer at once")
+    if arguments.adapter and not (arguments.adapter / "adapter_config.json").is_file():
+        raise BadInput(f"--adapter {arguments.adapter}: holds no adapter_config.json")
+    return arguments
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that is known before the model's weights are loaded."""
+
+    arguments: argparse.Namespace
+    asked: list[Asked]
+    tokenizer: Any
+    stops: Stops
+    model_type: str
+    revision: str | None
+    engine: str
+    precision: Precision
+
+
+def _engine_of(wanted: str, *, cuda: bool) -> str:
+    if wanted == "vllm" and not generate_vllm.is_installed():
+        raise BadInput("--engine vllm: vllm is not installed; install it, or use transformers")
+    if wanted == "auto":
+        return "vllm" if cuda and generate_vllm.is_installed() else "transformers"
+    return wanted
+
+
+def make_task(arguments: argparse.Namespace) -> Task:
+    """Read and check rows, tokenizer and configs; raises `BadInput`."""
+    rows = read_rows(arguments.rows)[: arguments.limit]
+    examples = read_rows(arguments.few_shot) if arguments.few_shot else []
+    if Path(arguments.base_model).is_dir():
+        os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is missing, so nothing may be asked for
+    machine = this_machine()
+    engine = _engine_of(arguments.engine, cuda=machine.cuda)
+    config, generation = load_configs(arguments.base_model, arguments.base_revision)
+    tokenizer = load_tokenizer(arguments.base_model, arguments.base_revision)
+    stops = stops_of(tokenizer, generation or config, arguments.stop)
+    if not stops.ids and not stops.texts:
+        raise BadInput("neither the model nor --stop says what ends an answer")
+    ends = [tokenizer.decode([one]) for one in stops.ids]
+    shots = Shots(examples, arguments.shots, arguments.seed)
+    asked = []
+    for number, row in enumerate(rows):
+        shown = shots.before(row)
+        asked.append(Asked(shown, prepare(number, row, shown, tokenizer, ends)))
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    check_lengths([one.prompt for one in asked], arguments.max_new_tokens, context)
+    return Task(
+        arguments=arguments,
+        asked=asked,
+        tokenizer=tokenizer,
+        stops=stops,
+        model_type=config.model_type,
+        revision=getattr(config, "_commit_hash", None) or arguments.base_revision,
+        engine=engine,
+        precision=choose_precision(arguments.precision, "lora", config.model_type, machine),
+    )
+
+
+def _header(task: Task) -> Header:
+    given, base = task.arguments, Path(task.arguments.base_model)
+    return Header(
+        rows_sha256=sha256_of(given.rows),
+        base_model=given.base_model_name,
+        base_revision=task.revision,
+        base_sha256=folder_sha256(base) if base.is_dir() else None,
+        adapter_sha256=folder_sha256(given.adapter) if given.adapter else None,
+        few_shot_sha256=sha256_of(given.few_shot) if given.few_shot else None,
+        shots=given.shots,
+        seed=given.seed,
+        max_new_tokens=given.max_new_tokens,
+        stop=tuple(given.stop),
+        engine=task.engine,
+        precision=task.precision.compute,
+    )
+
+
+def _load_engine(task: Task, out: TextIO) -> tuple[Engine, str]:
+    """What answers, and on which device; diagnoses first where that is asked for."""
+    given = task.arguments
+    if task.engine == "vllm":
+        if given.diagnose:
+            raise BadInput("--diagnose: use it with --engine transformers")
+        rank = 16
+        if given.adapter:
+            text = (given.adapter / "adapter_config.json").read_text(encoding="utf-8")
+            rank = int(json.loads(text)["r"])
+        vllm = generate_vllm.VllmEngine(
+            given.base_model,
+            task.revision,
+            given.adapter,
+            task.tokenizer,
+            task.stops,
+            new_tokens=given.max_new_tokens,
+            rank=rank,
+            dtype=_VLLM_DTYPES[task.precision.compute],
+            seed=given.seed,
+        )
+        return vllm, "cuda"
+    loaded = load(
+        given.base_model, given.base_revision, given.adapter, given.precision, task.model_type
+    )
+    chosen = task.asked[: given.diagnose]
+    new_tokens = given.max_new_tokens
+    if chosen:
+        for line in diagnose(chosen, loaded.model, task.tokenizer, task.stops, new_tokens):
+            print(line, file=out, flush=True)
+    engine = TransformersEngine(loaded.model, task.tokenizer, task.stops, given.max_new_tokens)
+    return engine, loaded.device
+
+
+def generate(arguments: argparse.Namespace, metrics: Metrics, out: TextIO) -> None:
+    """Read, check, load, answer and write; raises `BadInput`. Diagnoses go to `out`."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    import torch
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    task = make_task(arguments)
+    prompts = [one.prompt for one in task.asked]
+    record = Record(arguments.output, _header(task), [one.sha256 for one in prompts])
+    waiting, began = prompts[record.done :], time.monotonic()
+    metrics.emit(
+        "start",
+        model=arguments.base_model_name,
+        adapter=arguments.adapter is not None,
+        rows=len(prompts),
+        done=min(record.done, len(prompts)),
+        engine=task.engine,
+        precision=task.precision.compute,
+        precision_reason=task.precision.reason,
+    )
+    tokens = 0
+    if waiting or arguments.diagnose:
+        engine, device = _load_engine(task, out)
+        metrics.emit("loaded", device=device, seconds=round(time.monotonic() - began, 3))
+        try:
+            for start in range(0, len(waiting), arguments.batch_size):
+                batch = waiting[start : start + arguments.batch_size]
+                answers = engine.answer([one.ids for one in batch])
+                for prompt, answer in zip(batch, answers, strict=True):
+                    record.add(prompt, answer)
+                    tokens += len(answer.ids)
+                record.flush()
+                metrics.emit("progress", rows=batch[-1].row + 1, of=len(prompts))
+        finally:
+            record.close()
+    seconds = time.monotonic() - began
+    metrics.emit("end", rows=len(prompts), new_tokens=tokens, seconds=round(seconds, 3))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; the exit code."""
+    stdout = sys.stdout
+    metrics = Metrics(stdout)
+    try:
+        arguments = parse_arguments(argv)
+        # Libraries print what they like; standard output is for the events alone.
+        with contextlib.redirect_stdout(sys.stderr):
+            generate(arguments, metrics, stdout)
+    except BadInput as error:
+        sys.stderr.write(f"generate.py: {error}\n")
+        return 2
+    except (RuntimeError, MemoryError, OSError) as error:
+        line = next((one for one in str(error).splitlines() if one.strip()), repr(error))
+        metrics.emit("failed", message=line)
+        sys.stderr.write(f"generate.py: {line}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
