@@ -111,7 +111,11 @@ def plan_job(
             exact=exact,
         ),
         adapter=_adapter(shape),
-        refusals=(*_refusals(found), *_export_problems(spec, model)),
+        refusals=(
+            *_refusals(found),
+            *_unusable(spec, recipe, summary),
+            *_export_problems(spec, model),
+        ),
         warnings=tuple(_warnings(found, timeout_s)),
     )
 
@@ -229,6 +233,19 @@ def _refusals(found: Estimate) -> Iterator[str]:
         yield (
             f"the training needs {memory.needed_bytes / 1e9:.1f} GB and {found.flavor.name} has "
             f"{memory.available_bytes / 1e9:.0f} GB{advice}"
+        )
+
+
+def _unusable(spec: JobSpec, recipe: Recipe, summary: Summary) -> Iterator[str]:
+    """What the recipe asks for and the trainer could not do."""
+    if not summary.split("validation").rows:
+        for name in ("format_drift", "plateau"):
+            if getattr(spec.tuning, name) is not None:
+                yield f"tuning.{name} looks at validation rows, and there are none: hold some out"
+    if recipe.packing and spec.service.image is None:
+        yield (
+            "tuning.packing needs FlashAttention, which the default image does not have: name an "
+            "image that has it as service.image, or use group_by_length"
         )
 
 

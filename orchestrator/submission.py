@@ -52,6 +52,7 @@ def _target(
 ) -> Target:
     """Where the run executes and publishes; every place is asked before it is relied on."""
     if prepared.plan.spec.service.name == "hf-jobs":
+        _need_secrets(prepared, settings)
         return _jobs_target(prepared, connections, notify)
     spec = prepared.plan.spec
     target = Target(
@@ -65,6 +66,17 @@ def _target(
     repo = connections.hub.check_write(spec.publish.repo) if spec.publish else None
     connections.service(target).find("orc-preflight")
     return dataclasses.replace(target, repo=repo)
+
+
+def _need_secrets(prepared: Prepared, settings: Settings) -> None:
+    """Raise for a secret that the spec names and the environment does not hold."""
+    names = prepared.plan.spec.service.secrets
+    missing = [name for name in names if not settings.secrets.get(name)]
+    if missing:
+        raise InputError(
+            f"the spec names the secret {missing[0]}, which is not in the environment",
+            hint=f"Set it: export {missing[0]}=...; or take it out of `service.secrets`.",
+        )
 
 
 def _jobs_target(prepared: Prepared, connections: Connections, notify: Notify) -> Target:

@@ -178,7 +178,9 @@ class Sweeper:
 
     def _roots(self, runs: Sequence[RunRecord]) -> list[str]:
         """The places in buckets that runs or settings name; their stores are kept by bucket."""
-        targets = [run.facts.run.target for run in runs]
+        every = [run.facts.run.target for run in runs]
+        # Repos of the Hub keep what was removed in their histories: nothing would be won there.
+        targets = [target for target in every if target.service == "vertex"]
         if self._settings.bucket and self._settings.project:
             targets.append(
                 Target("vertex", self._settings.project, "", self._settings.bucket, repo=None)

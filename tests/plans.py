@@ -19,13 +19,22 @@ JOBS = ROUTER.parent.parent / "functiongemma" / "support-router.yaml"
 
 
 def jobs_plan(
-    folder: Path, *, rows: int | None = 30, adapter: bool = False, more: str = ""
+    folder: Path,
+    *,
+    rows: int | None = 30,
+    adapter: bool = False,
+    more: str = "",
+    replace: tuple[str, str] = ("", ""),
 ) -> Prepared:
     """A plan of the shipped support router, of hf-jobs; `more` is put at the spec's end.
 
     It trains all weights, or an `adapter` in their place.
     """
-    text = JOBS.read_text(encoding="utf-8") + more
+    text = JOBS.read_text(encoding="utf-8")
+    if replace[0]:
+        assert replace[0] in text
+        text = text.replace(*replace)
+    text += more
     if adapter:
         text = text.replace("  mode: full\n", "  mode: peft\n", 1)
     for name in ("support-router.jsonl", "support-router.tools.json"):

@@ -125,3 +125,18 @@ def test_a_machine_of_hf_jobs_is_nothing_for_vertex(tmp_path: Path) -> None:
 def test_a_mode_that_changes_all_weights_takes_nothing_of_an_adapter(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="mode full has no quantization"):
         planned(tmp_path, mode="  mode: full\n  quantization: 4bit")
+
+
+def test_drift_without_validation_rows_is_refused(tmp_path: Path) -> None:
+    made = planned(tmp_path, split="  split: {train: 1.0, validation: 0, test: 0}")
+    assert any("format_drift looks at validation rows" in one for one in made.refusals)
+
+
+def test_packing_needs_an_image_that_has_what_it_takes(tmp_path: Path) -> None:
+    line = "  batch_size: 4\n  packing: true"
+    assert any("FlashAttention" in one for one in planned(tmp_path, batch_size=line).refusals)
+    text = "  flavor: t4-small\n  image: example/trl:1"
+    made = planned(tmp_path, batch_size=line, flavor=text)
+    assert made.refusals == ()
+    assert made.machine is not None
+    assert made.machine.image == "example/trl:1"

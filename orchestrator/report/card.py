@@ -75,6 +75,29 @@ def _stand_in(view: RunView) -> list[str]:
     ]
 
 
+def _recipe(view: RunView) -> list[tuple[str, str]]:
+    """What the trainer of hf-jobs was told beside the rest."""
+    plan = view.facts.run.plan
+    recipe, machine = plan.recipe, plan.machine
+    if recipe is None or machine is None:
+        return []
+    rows = [
+        ("batch", f"{recipe.batch_size} rows × {recipe.gradient_accumulation}"),
+        ("optimizer", f"{recipe.optimizer}, weight decay {recipe.weight_decay:g}"),
+        ("schedule", f"{recipe.scheduler}, warm-up {recipe.warmup_ratio:g}"),
+        ("longest row", f"{recipe.max_length} tokens"),
+        ("precision", recipe.precision),
+        ("machine", machine.flavor),
+    ]
+    if recipe.alpha is not None:
+        rows.insert(0, ("alpha, dropout", f"{recipe.alpha}, {recipe.dropout:g}"))
+    if recipe.targets is not None:
+        rows.insert(1, ("adapted layers", ", ".join(recipe.targets)))
+    if recipe.quantization != "none":
+        rows.append(("base model while training", recipe.quantization))
+    return rows
+
+
 _SERVICES = {"vertex": "Vertex AI", "hf-jobs": "Hugging Face Jobs"}
 
 
@@ -112,6 +135,7 @@ def _training(view: RunView) -> list[str]:
         ("estimated training tokens", f"{plan.estimate.tokens}"),
         ("estimated cost", f"${plan.estimate.cost_usd:.2f} (list price, not a bill)"),
     ]
+    rows += _recipe(view)
     if view.training_seconds is not None:
         rows.append(("time at the service", f"{view.training_seconds:.0f} s"))
     lines = ["## Training", "", *_table(("what", "value"), rows), ""]

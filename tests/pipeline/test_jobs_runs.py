@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import InputError
 from orchestrator.ledger import AttemptFacts
 from orchestrator.pipeline import Outcome
 from orchestrator.preflight import PreflightError
@@ -220,3 +221,39 @@ def test_a_cancelled_run_is_not_exported(bench: Bench) -> None:
     bench.pipeline().cancel(run)
     assert finish(bench, run).status.state is RunState.CANCELLED
     assert {job.stage for job in bench.sandbox.jobs.jobs()} == {"COMPLETED", "CANCELED"}
+
+
+def test_a_secret_that_is_not_there_is_named_before_anything_is_written(bench: Bench) -> None:
+    named = ("  timeout: 2h\n", "  timeout: 2h\n  secrets: [MY_KEY]\n")
+    prepared = jobs_plan(bench.folder, replace=named)
+    with pytest.raises(InputError, match="MY_KEY"):
+        bench.pipeline().submit(prepared, again=False)
+    assert list(bench.ledger.run_ids()) == []
+    pipeline = bench.pipeline(secrets={"MY_KEY": "value-of-it"})
+    run, _ = pipeline.submit(prepared, again=False)
+    pipeline.advance(run.id)
+    assert only_job(bench).secret_names == ("HF_TOKEN", "MY_KEY")
+
+
+def test_cleaning_up_leaves_repos_of_the_hub_alone(bench: Bench) -> None:
+    from datetime import timedelta
+
+    from orchestrator.connections import Connections
+    from orchestrator.sweeping import Sweeper
+
+    finish(bench, submit(bench))
+    sweeper = Sweeper(
+        bench.settings, bench.ledger, Connections(bench.settings, bench.clock), bench.clock
+    )
+    found = sweeper.survey(older_than=timedelta(), others=True)
+    assert found.problems == ()
+    assert not [item.name for item in found.items if "hf://" in item.name]
+
+
+def test_the_card_says_where_and_how_it_was_trained(bench: Bench) -> None:
+    run = submit(bench)
+    finish(bench, run)
+    card = (bench.pipeline().adapter_folder(run) / "README.md").read_text(encoding="utf-8")
+    assert "tuned on Hugging Face Jobs" in card
+    assert "| batch | 4 rows × 3 |" in card
+    assert "not a usable model" in card
