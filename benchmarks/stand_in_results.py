@@ -1,7 +1,7 @@
 """Before and after a training of SmolLM2, on rows of calls: the tables of docs/results.md.
 
 python benchmarks/stand_in_results.py SPEC [--data FILE --tools FILE] [--limit N] [--seeds 1 2 3]
-    [--shuffled] [--json FILE]
+    [--epochs N] [--held-out SHARE] [--shuffled] [--json FILE]
 
 For every seed the rows are prepared by the project itself, the light recipe of the stand-in is
 trained by `sft.py` on the training rows, and the held-out rows (the validation split) are answered
@@ -27,7 +27,8 @@ from typing import Any
 
 import yaml
 
-from orchestrator.sandbox.demo_evaluation import BeforeAndAfter, DemoEvaluation
+from orchestrator.sandbox.before_and_after import BeforeAndAfter
+from orchestrator.sandbox.demo_evaluation import DemoEvaluation
 from orchestrator.sandbox.jobs.smollm2_stand_in import LIGHT_RECIPE, THREADS
 from orchestrator.sandbox.standins.short_rows import SHORT_PROMPT, ShortRow, read_short_rows
 from orchestrator.sandbox.standins.smollm2 import (
@@ -51,7 +52,7 @@ def main() -> int:
             train, held_out = _prepared(arguments, Path(work), seed)
             if arguments.shuffled:
                 _shuffle(train, seed)
-            result, figures = _measure(model, train, held_out, Path(work), seed)
+            result, figures = _measure(model, train, held_out, Path(work), seed, arguments.epochs)
         what = f"{arguments.spec}, seed {seed}{', shuffled answers' if arguments.shuffled else ''}"
         print(f"\n{what}: {figures['train_rows']} rows trained on, {figures['train_s']} s of")
         print(f"training ({figures['train_cpu_s']} s of processor time)")
@@ -68,6 +69,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--tools", type=Path)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--epochs", type=int, default=LIGHT_RECIPE.epochs)
+    parser.add_argument("--held-out", type=float, help="share of the rows, in place of the spec's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
     parser.add_argument("--shuffled", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -80,6 +83,9 @@ def _prepared(arguments: argparse.Namespace, work: Path, seed: int) -> tuple[Pat
     data = spec["data"]
     data["path"] = str((arguments.data or arguments.spec.parent / data["path"]).resolve())
     data["tools"] = str((arguments.tools or arguments.spec.parent / data["tools"]).resolve())
+    if arguments.held_out:
+        shares = {"train": 1 - arguments.held_out, "validation": arguments.held_out, "test": 0}
+        data["split"] = {**data["split"], **shares}
     # The stand-in has no use for the real model's limit.
     spec.get("tuning", {}).pop("max_length", None)
     spec.pop("export", None)
@@ -114,27 +120,30 @@ def _called(row: ShortRow) -> dict[str, Any]:
 
 
 def _measure(
-    model: ConvertedModel, train: Path, held_out: Path, work: Path, seed: int
+    model: ConvertedModel, train: Path, held_out: Path, work: Path, seed: int, epochs: int
 ) -> tuple[BeforeAndAfter, dict[str, Any]]:
     started_s, cpu_s = time.monotonic(), _children_s()
     evaluation = DemoEvaluation(model.folder, train, held_out, work / "answers", seed=seed)
-    zero, few, constant = evaluation.zero_shot(), evaluation.few_shot(), evaluation.constant()
+    before = evaluation.before()
     train_started_s, train_cpu_s = time.monotonic(), _children_s()
-    adapter = _train(model, train, work, seed)
+    adapter = _train(model, train, work, seed, epochs)
     figures: dict[str, Any] = {
         "train_rows": len(read_short_rows(train)),
         "train_s": round(time.monotonic() - train_started_s, 1),
         "train_cpu_s": round(_children_s() - train_cpu_s, 1),
-        "recipe": {k: v for k, v in vars(LIGHT_RECIPE).items() if v is not None and k != "seed"},
+        "recipe": {
+            **{k: v for k, v in vars(LIGHT_RECIPE).items() if v is not None and k != "seed"},
+            "epochs": epochs,
+        },
         "threads": THREADS,
     }
-    result = BeforeAndAfter(MODEL_NAME, zero, few, constant, evaluation.tuned(adapter))
+    result = evaluation.before_and_after(before, adapter)
     figures["all_s"] = round(time.monotonic() - started_s, 1)
     figures["all_cpu_s"] = round(_children_s() - cpu_s, 1)
     return result, figures
 
 
-def _train(model: ConvertedModel, train: Path, work: Path, seed: int) -> Path:
+def _train(model: ConvertedModel, train: Path, work: Path, seed: int, epochs: int) -> Path:
     short = work / "short.jsonl"
     rows = (row.to_json(SHORT_PROMPT) for row in read_short_rows(train))
     short.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
@@ -145,7 +154,7 @@ def _train(model: ConvertedModel, train: Path, work: Path, seed: int) -> Path:
     options = {
         "--rank": recipe.rank,
         "--last-layers": recipe.last_layers,
-        "--epochs": recipe.epochs,
+        "--epochs": epochs,
         "--learning-rate": recipe.learning_rate,
         "--batch-size": recipe.batch_size,
         "--max-length": recipe.max_length,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from orchestrator.errors import LedgerError
 from orchestrator.exports import SCRIPTS, script_arguments
 from orchestrator.ledger import Facts, RunFacts
-from orchestrator.plan import Recipe
+from orchestrator.plan import Machine, Recipe
 from orchestrator.services.base import (
     AttemptKind,
     AttemptRequest,
@@ -23,7 +23,7 @@ TUNED = "/tuned"
 OUTPUT = "/tmp/output"  # noqa: S108 (in the job's own container)
 #: What scripts and rows are staged as; the rest of the name is the script's or the split's.
 CODE = "code/"
-_MERGE_TIMEOUT_S = 3600
+_FINISHING_TIMEOUT_S = 3600
 
 
 def attempt_request(facts: Facts, kind: AttemptKind, attempt_id: str) -> AttemptRequest:
@@ -71,7 +71,7 @@ def _script_request(facts: Facts, kind: AttemptKind, attempt_id: str) -> ScriptR
         source = _tuned(facts, kind)
         volumes.append(Volume("model", source.repo, source.revision, TUNED))
         arguments = _finishing_arguments(run, kind, f"{TUNED}/{source.path}".rstrip("/"))
-    output_uri = f"hf://models/{candidates}@{run.id}/{attempt_id}"
+    output = output_uri(run, attempt_id)
     return ScriptRequest(
         run_id=run.id,
         display_name=f"{plan.name}-{run.id}",
@@ -79,13 +79,26 @@ def _script_request(facts: Facts, kind: AttemptKind, attempt_id: str) -> ScriptR
         command=(*command, "--", *arguments, "--output", OUTPUT),
         image=machine.image,
         flavor=machine.flavor,
-        timeout_s=machine.timeout_s if kind is AttemptKind.TUNE else _MERGE_TIMEOUT_S,
-        output_uri=output_uri,
+        timeout_s=_timeout_s(machine, kind),
+        output_uri=output,
         volumes=tuple(volumes),
         # Xet may split one upload into several commits, and obeys no timeout.
-        environment={"ORCHESTRATOR_OUTPUT": output_uri, "HF_HUB_DISABLE_XET": "1"},
+        environment={"ORCHESTRATOR_OUTPUT": output, "HF_HUB_DISABLE_XET": "1"},
         secret_names=("HF_TOKEN", *plan.spec.service.secrets),
     )
+
+
+def _timeout_s(machine: Machine, kind: AttemptKind) -> int:
+    """How long the service lets an attempt run; plans of earlier versions say it of tuning only."""
+    if kind is AttemptKind.TUNE:
+        return machine.timeout_s
+    planned = machine.merge_timeout_s if kind is AttemptKind.MERGE else machine.export_timeout_s
+    return planned or _FINISHING_TIMEOUT_S
+
+
+def output_uri(run: RunFacts, attempt_id: str) -> str:
+    """Where an attempt of hf-jobs leaves its files: a branch for the run, a folder for it."""
+    return f"hf://models/{run.target.candidates}@{run.id}/{attempt_id}"
 
 
 def _tuned(facts: Facts, kind: AttemptKind) -> HubUri:

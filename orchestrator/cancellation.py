@@ -9,7 +9,14 @@ from __future__ import annotations
 from orchestrator.errors import InputError
 from orchestrator.ledger import Facts
 from orchestrator.services.base import AttemptState
-from orchestrator.state import Action, RunState, Status, cancel_is_wanted, current_attempt
+from orchestrator.state import (
+    Action,
+    RunState,
+    Status,
+    cancel_is_wanted,
+    current_attempt,
+    is_tuned,
+)
 
 _PAID = (AttemptState.SUCCEEDED, AttemptState.PARTIAL)
 
@@ -41,14 +48,18 @@ def was_outrun(facts: Facts, found: Status) -> bool:
     attempt = current_attempt(facts)
     snapshot = attempt.snapshot if attempt else None
     succeeded = snapshot is not None and snapshot.state is AttemptState.SUCCEEDED
-    return cancel_is_wanted(facts) and succeeded and found.state is RunState.HELD
+    paid = succeeded or is_tuned(facts)
+    waits = found.state is RunState.HELD and found.action is Action.DONE
+    return cancel_is_wanted(facts) and paid and waits
 
 
 def consequences(facts: Facts, found: Status) -> tuple[str, ...]:
     """What a person should know before the wish is recorded, in lines."""
     run, attempt = facts.run, current_attempt(facts)
     if attempt is None or (attempt.handle is None and attempt.is_over):
-        return (f"Run {run.id} is {found.state}: no job was launched, nothing was paid.",)
+        paid = "its training is paid for" if is_tuned(facts) else "nothing was paid"
+        what = "no other job" if is_tuned(facts) else "no job"
+        return (f"Run {run.id} is {found.state}: {what} was launched, {paid}.",)
     if attempt.handle is None:
         return (
             f"Run {run.id} is {found.state}: nobody knows yet whether its job was created.",
@@ -59,6 +70,8 @@ def consequences(facts: Facts, found: Status) -> tuple[str, ...]:
     started = attempt.snapshot.started_at if attempt.snapshot else None
     since = f" since {started:%Y-%m-%d %H:%M} UTC" if started else ""
     trained = "what it has trained is lost" if started else "it has not started to train"
+    if is_tuned(facts):
+        trained = f"the tuned adapter stays, and there is no {attempt.kind}"
     cost = run.plan.estimate.cost_usd
     return (
         f"Run {run.id} is {found.state}{since}: {attempt.handle.id}",

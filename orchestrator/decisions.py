@@ -9,9 +9,17 @@ from orchestrator import cancellation
 from orchestrator.clock import Clock
 from orchestrator.connections import Connections
 from orchestrator.errors import InputError, LedgerError
-from orchestrator.ledger import Lease, Ledger
+from orchestrator.ledger import Facts, Lease, Ledger
 from orchestrator.services.base import Handle, Service
-from orchestrator.state import Action, Status, current_attempt, status
+from orchestrator.state import (
+    Action,
+    RunState,
+    Status,
+    cancel_is_wanted,
+    current_attempt,
+    is_tuned,
+    status,
+)
 
 #: How long a person's answer waits for a pass that works on the run.
 _PATIENCE_S = 15.0
@@ -80,13 +88,39 @@ class Decisions:
         """
         with self._leased(run_id) as lease:
             facts = self._ledger.facts(run_id)
+            found = self._status(run_id)
             held = facts.last_since("publish_held", "publish_released") is not None
-            if not held and not cancellation.was_outrun(facts, self._status(run_id)):
+            unfinished = _has_ended(facts, found) and is_tuned(facts)
+            if not (held or unfinished or cancellation.was_outrun(facts, found)):
                 raise InputError(
                     f"run {run_id} is not held at publishing",
                     hint=f"See: orchestrator show {run_id}",
                 )
+            if unfinished:
+                attempt = current_attempt(facts)
+                lease.add_event("finishing_dropped", {}, attempt.id if attempt else None)
             lease.add_event("publish_released")
+
+    def retry(self, run_id: str) -> None:
+        """Record that another job may be paid for, in the place of the one that came to nothing.
+
+        Where the service keeps checkpoints, it goes on from the last one.
+        """
+        with self._leased(run_id) as lease:
+            facts = self._ledger.facts(run_id)
+            attempt, found = current_attempt(facts), self._status(run_id)
+            if attempt is None or not _has_ended(facts, found):
+                raise InputError(
+                    f"run {run_id} is {found.state}: it waits for no other attempt",
+                    hint=f"See: orchestrator show {run_id}",
+                )
+            if facts.last_since("adapter_checked", "collected") is not None and not is_tuned(facts):
+                raise InputError(
+                    f"run {run_id} has trained to its end, and what it made was refused: "
+                    "another job would go on from the same",
+                    hint="Train anew: orchestrator submit SPEC --again",
+                )
+            lease.add_event("retry_requested", {"by": "a person"}, attempt.id)
 
     def _check_named(self, named: Handle, service: Service) -> None:
         if named not in service.inspect([named]):
@@ -126,3 +160,15 @@ class Decisions:
                 self._notify(f"another pass works on run {run_id}; waiting for its end")
                 told = True
             self._clock.sleep(_BETWEEN_S)
+
+
+def _has_ended(facts: Facts, found: Status) -> bool:
+    """Whether the run ended because its newest attempt came to nothing; not by a person's wish."""
+    attempt = current_attempt(facts)
+    return (
+        found.action is Action.DONE
+        and found.state in (RunState.FAILED, RunState.CANCELLED)
+        and not cancel_is_wanted(facts)
+        and attempt is not None
+        and attempt.is_over
+    )

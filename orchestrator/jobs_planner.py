@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.catalog import LINEAR_LAYERS, Model
-from orchestrator.dataset.preparing.prepared import PreparedSplit, Summary
+from orchestrator.dataset.preparing.prepared import Lengths, PreparedSplit, Summary
 from orchestrator.errors import InputError
-from orchestrator.exports import family, problems
-from orchestrator.hardware.catalog import JobsCatalog
+from orchestrator.hardware.catalog import Flavor, JobsCatalog
 from orchestrator.hardware.durations import format_duration, parse_duration
 from orchestrator.hardware.estimate import Estimate, TrainingShape, choose_flavor, estimate
+from orchestrator.hardware.finishing import (
+    FinishingEstimate,
+    FinishingKind,
+    estimate_finishing,
+)
+from orchestrator.jobs_refusals import (
+    export_refusals,
+    length_refusals,
+    machine_refusals,
+    machine_warnings,
+    need_parts,
+    recipe_refusals,
+    unknown_flavor,
+)
 from orchestrator.plan import (
     AdapterEstimate,
     CostEstimate,
@@ -21,6 +35,8 @@ from orchestrator.plan import (
     Recipe,
 )
 from orchestrator.spec import JobSpec, LoadedSpec
+
+RowPart = Literal["prompt", "answer", "whole"]
 
 
 @dataclass(frozen=True)
@@ -40,10 +56,8 @@ _NO_JSON = "text"
 _BATCH_SIZE = 4
 _WARMUP_RATIO = 0.03
 _MAX_GRAD_NORM = 1.0
-#: About what an answer takes that is generated during the training.
-_PROBE_TOKENS = 64
-#: What the default image has; uv brings another Python only where a script asks for it.
-JOB_PYTHON, JOB_PLATFORM = (3, 12), "linux-x86_64"
+#: An answer of the probe may be so much longer than the longest that is expected (sft_probe.py).
+_PROBE_ROOM, _PROBE_SPARE_TOKENS = 1.5, 16
 #: Adapters are saved in 32 bits.
 _ADAPTER_BYTES = 4
 
@@ -93,55 +107,69 @@ def plan_job(
     """Recipe, machine, time and cost of a training. Raises `InputError` with the field's place."""
     spec = loaded.spec
     recipe = make_recipe(spec, model, summary, hyper.rank)
-    shape = _shape(model, summary, hyper, recipe, jobs)
+    shape = _shape(loaded, model, summary, hyper, recipe, jobs)
     found = _machine_for(loaded, shape, jobs)
     tokens = shape.train_tokens * hyper.epochs
     timeout_s = (
         parse_duration(spec.service.timeout) if spec.service.timeout else found.time.timeout_s
     )
+    finishing = _finishing(spec, shape, found.flavor, jobs)
     exact = summary.split("train").tokens is not None
     return JobsPart(
         recipe=recipe,
-        machine=_machine(spec, found, timeout_s, jobs),
+        machine=_machine(spec, found, timeout_s, finishing, jobs),
         estimate=CostEstimate(
             tokens=tokens,
             cost_usd=round(found.cost.high_usd, 4),
             least_usd=round(found.cost.low_usd, 4),
-            basis=_cost_basis(found, tokens, timeout_s),
+            finishing_usd=_finishing_usd(finishing),
+            basis=_cost_basis(spec, found, tokens, timeout_s),
             exact=exact,
         ),
         adapter=_adapter(shape),
         refusals=(
-            *_refusals(found),
-            *_unusable(spec, recipe, summary),
-            *_export_problems(spec, model),
+            *machine_refusals(found, timeout_s),
+            *recipe_refusals(spec, recipe, summary),
+            *length_refusals(model, recipe, summary),
+            *export_refusals(spec, model),
+            *(problem for one in finishing for problem in one.problems),
         ),
-        warnings=tuple(_warnings(found, timeout_s)),
+        warnings=tuple(machine_warnings(spec, found, timeout_s)),
     )
 
 
 def _shape(
-    model: Model, summary: Summary, hyper: Hyperparameters, recipe: Recipe, jobs: JobsCatalog
+    loaded: LoadedSpec,
+    model: Model,
+    summary: Summary,
+    hyper: Hyperparameters,
+    recipe: Recipe,
+    jobs: JobsCatalog,
 ) -> TrainingShape:
     decoder = jobs.shapes.get(model.hub_id)
     if decoder is None:
         raise InputError(
             f"the catalog does not hold the shape of {model.id}, so nobody can tell what it needs",
+            where=loaded.place("base_model"),
             hint=f"Known: {', '.join(jobs.shapes)}.",
         )
+    need_parts(loaded, model, decoder)
     train, validation = summary.split("train"), summary.split("validation")
-    train_tokens, longest = _tokens(train, model)
+    train_tokens, longest = _tokens(train, model, "whole")
+    longest, rows = min(longest, recipe.max_length), train.rows
+    if recipe.packing:  # rows are put together until they fill the length
+        longest, rows = recipe.max_length, math.ceil(train_tokens / recipe.max_length)
     return TrainingShape(
         model=decoder,
         mode=hyper.mode,
-        longest=max(1, min(longest, recipe.max_length)),
+        longest=max(1, longest),
         batch_size=recipe.batch_size,
-        train_rows=max(1, train.rows),
+        train_rows=max(1, rows),
         train_tokens=max(1, train_tokens),
         epochs=hyper.epochs,
         validation_rows=validation.rows,
-        validation_tokens=_tokens(validation, model)[0] if validation.rows else 0,
-        probe_tokens=recipe.probes * _PROBE_TOKENS,
+        validation_tokens=_tokens(validation, model, "whole")[0],
+        probe_tokens=_probe_tokens(recipe, validation, model),
         rank=hyper.rank,
         targets=recipe.targets or LINEAR_LAYERS,
         last_layers=recipe.last_layers,
@@ -150,40 +178,85 @@ def _shape(
         precision=recipe.precision,
         optimizer=recipe.optimizer,
         gradient_accumulation=recipe.gradient_accumulation,
-        checkpoints=hyper.epochs,
+        save_steps=recipe.save_steps,
+        packing=recipe.packing,
     )
 
 
-def _tokens(split: PreparedSplit, model: Model) -> tuple[int, int]:
-    """All tokens of a split, and those of its longest row."""
+def _tokens(split: PreparedSplit, model: Model, part: RowPart) -> tuple[int, int]:
+    """All tokens of a part of a split's rows, and those of the longest one."""
+    if not split.rows:
+        return 0, 0
     if split.tokens is not None:
-        return split.tokens.whole.total, split.tokens.whole.most
-    ratio, characters = model.tokens_per_character, split.characters.whole
+        counted: Lengths = getattr(split.tokens, part)
+        return counted.total, counted.most
+    characters: Lengths = getattr(split.characters, part)
+    ratio = model.tokens_per_character
     return round(characters.total * ratio), round(characters.most * ratio)
+
+
+def _probe_tokens(recipe: Recipe, validation: PreparedSplit, model: Model) -> tuple[int, int]:
+    """Tokens that a look at the probes takes one after the other, at least and at most.
+
+    Rows of a batch are answered at once, and the longest answer of them holds up the others.
+    """
+    probes = min(recipe.probes, validation.rows)
+    if not probes:
+        return 0, 0
+    total, longest = _tokens(validation, model, "answer")
+    batches = math.ceil(probes / recipe.batch_size)
+    most = math.ceil(_PROBE_ROOM * longest) + _PROBE_SPARE_TOKENS
+    return batches * max(1, total // validation.rows), batches * most
 
 
 def _machine_for(loaded: LoadedSpec, shape: TrainingShape, jobs: JobsCatalog) -> Estimate:
     asked = loaded.spec.service.flavor
     if asked is None:
-        found = choose_flavor(shape, jobs)
+        able = [one for one in jobs.flavors if _can_finish(loaded.spec, shape, one, jobs)]
+        found = choose_flavor(shape, jobs, offered=able)
         if found is not None:
             return found
         largest = max(jobs.flavors, key=lambda one: one.usd_per_hour)
         return estimate(shape, largest, jobs)
     flavor = jobs.flavor(asked)
     if flavor is None:
-        close = jobs.nearest_flavor(asked)
-        raise InputError(
-            f"hf-jobs has no flavor `{asked}`",
-            where=loaded.place("service", "flavor"),
-            hint=f"Did you mean `{close}`?"
-            if close
-            else f"Known: {', '.join(one.name for one in jobs.flavors)}.",
-        )
+        raise next(unknown_flavor(loaded, jobs))
     return estimate(shape, flavor, jobs)
 
 
-def _machine(spec: JobSpec, found: Estimate, timeout_s: int, jobs: JobsCatalog) -> Machine:
+def _can_finish(spec: JobSpec, shape: TrainingShape, flavor: Flavor, jobs: JobsCatalog) -> bool:
+    """Whether merge and export can be made on a machine too."""
+    return not any(one.problems for one in _finishing(spec, shape, flavor, jobs))
+
+
+def _finishing(
+    spec: JobSpec, shape: TrainingShape, flavor: Flavor, jobs: JobsCatalog
+) -> tuple[FinishingEstimate, ...]:
+    """The merge and the export that follow the training on the same machine."""
+    if spec.export is None:
+        return ()
+    kinds: list[FinishingKind] = ["merge"] if shape.mode == "peft" else []
+    kinds.append(spec.export.format)
+    return tuple(estimate_finishing(kind, shape.model, flavor, jobs) for kind in kinds)
+
+
+def _finishing_usd(finishing: tuple[FinishingEstimate, ...]) -> tuple[float, float] | None:
+    if not finishing:
+        return None
+    return (
+        round(sum(one.least_usd for one in finishing), 4),
+        round(sum(one.most_usd for one in finishing), 4),
+    )
+
+
+def _machine(
+    spec: JobSpec,
+    found: Estimate,
+    timeout_s: int,
+    finishing: tuple[FinishingEstimate, ...],
+    jobs: JobsCatalog,
+) -> Machine:
+    timeouts = {one.kind: one.timeout_s for one in finishing}
     return Machine(
         flavor=found.flavor.name,
         image=spec.service.image or jobs.image,
@@ -197,17 +270,20 @@ def _machine(spec: JobSpec, found: Estimate, timeout_s: int, jobs: JobsCatalog) 
         available_bytes=found.memory.available_bytes,
         low_s=found.time.low_s,
         high_s=found.time.high_s,
+        merge_timeout_s=timeouts.pop("merge", None),
+        export_timeout_s=next(iter(timeouts.values()), None),
         basis="; ".join(found.basis),
     )
 
 
-def _cost_basis(found: Estimate, tokens: int, timeout_s: int) -> str:
+def _cost_basis(spec: JobSpec, found: Estimate, tokens: int, timeout_s: int) -> str:
     time = found.time
-    most = found.flavor.usd_per_hour * timeout_s / 3600
+    most = found.flavor.usd_per_hour * timeout_s / 3600 * spec.max_attempts
+    attempts = f", of {spec.max_attempts} attempts," if spec.max_attempts > 1 else ""
     return (
         f"{format_duration(time.low_s)} to {format_duration(time.high_s)} on {found.flavor.name} "
         f"at ${found.flavor.usd_per_hour:.2f} an hour, for {tokens:,} tokens of all epochs; the "
-        f"timeout of {format_duration(timeout_s)} costs ${most:.2f} at most"
+        f"timeout of {format_duration(timeout_s)}{attempts} costs ${most:.2f} at most"
     )
 
 
@@ -222,50 +298,3 @@ def _adapter(shape: TrainingShape) -> AdapterEstimate:
         size_bytes=shape.trainable_parameters * _ADAPTER_BYTES,
         basis=f"rank {shape.rank} on {', '.join(shape.adapted)} of {layers}, 4 bytes a parameter",
     )
-
-
-def _refusals(found: Estimate) -> Iterator[str]:
-    """Why the training cannot run on the machine."""
-    yield from found.problems
-    memory = found.memory
-    if memory.verdict == "does not fit":
-        advice = f"; it would with: {', '.join(memory.advice)}" if memory.advice else ""
-        yield (
-            f"the training needs {memory.needed_bytes / 1e9:.1f} GB and {found.flavor.name} has "
-            f"{memory.available_bytes / 1e9:.0f} GB{advice}"
-        )
-
-
-def _unusable(spec: JobSpec, recipe: Recipe, summary: Summary) -> Iterator[str]:
-    """What the recipe asks for and the trainer could not do."""
-    if not summary.split("validation").rows:
-        for name in ("format_drift", "plateau"):
-            if getattr(spec.tuning, name) is not None:
-                yield f"tuning.{name} looks at validation rows, and there are none: hold some out"
-    if recipe.packing and spec.service.image is None:
-        yield (
-            "tuning.packing needs FlashAttention, which the default image does not have: name an "
-            "image that has it as service.image, or use group_by_length"
-        )
-
-
-def _export_problems(spec: JobSpec, model: Model) -> list[str]:
-    """What of the export cannot be installed or made in a job."""
-    if spec.export is None:
-        return []
-    return problems(spec.export, family(model.hub_id), JOB_PYTHON, JOB_PLATFORM)
-
-
-def _warnings(found: Estimate, timeout_s: int) -> Iterator[str]:
-    memory = found.memory
-    if memory.verdict == "tight":
-        yield (
-            f"memory is tight: {memory.needed_bytes / 1e9:.1f} of "
-            f"{memory.available_bytes / 1e9:.0f} GB; safer with: {', '.join(memory.advice)}"
-        )
-    if timeout_s < found.time.high_s:
-        yield (
-            f"the timeout of {format_duration(timeout_s)} is less than the training may take "
-            f"({format_duration(found.time.low_s)} to {format_duration(found.time.high_s)}); "
-            "checkpoints are kept, and a further attempt goes on from the last one"
-        )

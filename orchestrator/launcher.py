@@ -40,7 +40,12 @@ def launch(
     attempt_id = lease.record_intent(
         kind=kind, ordinal=ordinal, token=token, deadline_at=deadline_at
     )
-    request = attempt_request(facts, kind, attempt_id)
+    try:
+        request = attempt_request(facts, kind, attempt_id)
+    except (InputError, LedgerError) as error:
+        # The intent stands, and nothing can come of it: that is known, so nobody has to look.
+        lease.record_refusal(attempt_id, Refusal(RefusalKind.INVALID, str(error), clock.now()))
+        return
 
     def may_send() -> float:
         left_s = (deadline_at - clock.now()).total_seconds()

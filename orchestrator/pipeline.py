@@ -137,8 +137,15 @@ class Pipeline:
         self._decisions.resolve(run_id, handle=handle, by=by)
         return self.advance(run_id)
 
+    def retry(self, run_id: str) -> Outcome:
+        """Launch another job in the place of one that came to nothing."""
+        self._decisions.retry(run_id)
+        return self.advance(run_id)
+
     def publish_again(self, run_id: str) -> Outcome:
-        """Let a run that was held at publishing, or outran its cancelling, go on."""
+        """Let a run go on that was held at publishing, outran its cancelling, or has an adapter
+        that could not be merged or exported.
+        """
         self._decisions.release(run_id)
         return self.advance(run_id)
 

@@ -127,6 +127,9 @@ class Machine(_Part):
     available_bytes: int | None = None
     low_s: int | None = None
     high_s: int | None = None
+    #: Of the merge and of the export, where the plan has them.
+    merge_timeout_s: int | None = None
+    export_timeout_s: int | None = None
     basis: str = ""
 
 
@@ -150,6 +153,8 @@ class CostEstimate(_Part):
     exact: bool = False
     #: What it costs at least, where `cost_usd` is the most that is expected.
     least_usd: float | None = None
+    #: What the merge and the export cost on top, at least and at most.
+    finishing_usd: tuple[float, float] | None = None
 
 
 class Plan(_Part):

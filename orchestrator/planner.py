@@ -10,6 +10,7 @@ from orchestrator.dataset.preparing.prepared import DataError as DataError
 from orchestrator.dataset.preparing.prepared import PreparedData, PreparedSplit, Summary
 from orchestrator.errors import InputError
 from orchestrator.jobs_planner import plan_job
+from orchestrator.jobs_refusals import unknown_flavor
 from orchestrator.plan import (
     AdapterEstimate,
     CostEstimate,
@@ -69,7 +70,8 @@ def _model_problems(
     if model is None:
         name = loaded.spec.base_model
         close = catalog.nearest(name)
-        hint = f"Did you mean `{close}`?" if close else f"Known: {', '.join(catalog.models)}."
+        known = ", ".join(one.id for one in catalog.models.values() if one.service == service.name)
+        hint = f"Did you mean `{close}`?" if close else f"Known: {known}."
         yield problem(("base_model",), f"unknown base model `{name}`", hint)
         return
     if model.service != service.name:
@@ -78,6 +80,8 @@ def _model_problems(
         return
     if service.name == "vertex":
         yield from _jobs_only(loaded, problem)
+    else:
+        yield from unknown_flavor(loaded, catalog.jobs)
     if service.name == "vertex" and tuning.max_length is not None:
         message = f"vertex takes no max_length: its limit for {model.id} is {model.max_row_tokens}"
         yield problem(("tuning", "max_length"), message, "Leave it out; hf-jobs takes one.")

@@ -40,6 +40,7 @@ class Repos(Protocol):
 
     def owner(self) -> str: ...
     def check_write(self, repo: str, kind: Kind = "model") -> str: ...
+    def check_private(self, repo: str, kind: Kind = "model") -> None: ...
 
 
 class Files(Protocol):
@@ -167,14 +168,14 @@ def preflight(
     owner = asked.ask("the token is known", repos.owner, lambda name: f"it is {name}'s")
     namespace = needs.namespace or owner or ""
     staging = "/".join(filter(None, (namespace, STAGING)))
-    staged = asked.ask(writable(staging), lambda: repos.check_write(staging, "dataset"), str)
+    staged = asked.ask(writable(staging), lambda: _private(repos, staging, "dataset"), str)
     published = None
     if needs.publish_repo is not None:
         repo = needs.publish_repo
         published = asked.ask(writable(repo), lambda: repos.check_write(repo), str)
     beside = published or needs.publish_repo or "/".join(filter(None, (namespace, needs.name)))
     kept = f"{beside}{CANDIDATES}"
-    candidates = asked.ask(writable(kept), lambda: repos.check_write(kept), str)
+    candidates = asked.ask(writable(kept), lambda: _private(repos, kept, "model"), str)
     commit = asked.ask(
         f"the token may read {needs.base_model}",
         lambda: _readable(files, needs.base_model, needs.base_revision),
@@ -195,6 +196,16 @@ def preflight(
         base_commit=commit or "",
         usd_per_hour=needs.usd_per_hour if price is None else price,
     )
+
+
+def _private(repos: Repos, repo: str, kind: Kind) -> str:
+    """The full id of a repo that this token may write to, and not everybody may read.
+
+    The job would refuse a public one after its machine has started, and been paid.
+    """
+    full = repos.check_write(repo, kind)
+    repos.check_private(full, kind)
+    return full
 
 
 def _readable(files: Files, repo: str, revision: str) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from orchestrator import collector, launcher, publisher, staging
 from orchestrator.adapter import ExpectedAdapter, check_adapter
+from orchestrator.attempt_requests import output_uri
 from orchestrator.catalog import LINEAR_LAYERS
 from orchestrator.clock import Clock
 from orchestrator.connections import Connections
 from orchestrator.digests import sha256_file
-from orchestrator.errors import Ambiguous, LedgerError, Refused
+from orchestrator.errors import Ambiguous, LedgerError, NotFound, Refused
 from orchestrator.job_scripts import job_scripts
 from orchestrator.ledger import Artifact, AttemptFacts, Facts, Lease, Ledger
 from orchestrator.progress import Reporter
@@ -31,8 +33,15 @@ Notify = Callable[[str], None]
 GONE_SNAPSHOT = Snapshot(state=AttemptState.UNKNOWN, raw_state=GONE)
 #: How often the log of a job that runs is read for its metrics.
 _METRICS_EVERY_S = 30.0
+#: Where `sft.py` leaves what it has tuned: in the last commit of its job, and in no other.
+FINAL = "final/"
 #: What a job says of itself beside what it made.
 _ACCOUNTS = frozenset({"result.json", "metrics.jsonl"})
+#: What a merge and an export must have left.
+_MADE = {
+    AttemptKind.MERGE: re.compile(r"^merged/.+\.safetensors$"),
+    AttemptKind.EXPORT: re.compile(r"^[^/]+\.(gguf|litertlm)$"),
+}
 
 
 def run_folder(settings: Settings, run_id: str) -> Path:
@@ -172,31 +181,48 @@ class RunActions:
         if snapshot is GONE_SNAPSHOT and self._is_recent(attempt.launched_at or attempt.intent_at):
             return  # what was created just now may not be visible yet
         if snapshot.state is AttemptState.FAILED:
-            snapshot = self._with_reason(facts, attempt, snapshot)
+            snapshot = self._with_reason(facts, attempt, snapshot, lease)
         lease.record_snapshot(attempt.id, snapshot)
         if attempt.snapshot is None or attempt.snapshot.state is not snapshot.state:
             self._notify(f"{facts.run.id}: {snapshot.raw_state}")
 
-    def _with_reason(self, facts: Facts, attempt: AttemptFacts, snapshot: Snapshot) -> Snapshot:
+    def _with_reason(
+        self, facts: Facts, attempt: AttemptFacts, snapshot: Snapshot, lease: Lease
+    ) -> Snapshot:
         """The snapshot with what the script itself says went wrong: the service knows no more
-        than its exit code.
+        than its exit code. What the script had measured until then is recorded as well.
         """
         target = facts.run.target
         if target.service != "hf-jobs" or attempt.handle is None:
             return snapshot
         lines = self._connections.jobs(target.project).log_lines(attempt.handle)
         try:
-            reason = failure_reason(line.text for line in lines)
+            texts = [line.text for line in lines]
         except (Ambiguous, Refused):
             return snapshot  # the page with the log is still there
+        points = metric_points(texts)
+        if points:
+            lease.record_metrics(attempt.id, points)
+        reason = failure_reason(texts)
         if reason is None:
             return snapshot
+        reason = self._without_secrets(facts, reason)
         return dataclasses.replace(snapshot, error=f"{snapshot.error}: {reason}")
+
+    def _without_secrets(self, facts: Facts, text: str) -> str:
+        """What a script said, without the values of the secrets that its job was given."""
+        settings, names = self._settings, facts.run.plan.spec.service.secrets
+        values = {name: settings.secrets.get(name) for name in names}
+        for name, value in {**values, "HF_TOKEN": settings.hub_token}.items():
+            if value:
+                text = text.replace(value, f"[{name}]")
+        return text
 
     def _follow_metrics(self, facts: Facts, attempt: AttemptFacts, lease: Lease) -> None:
         """Record the time series of a training that goes on, where the service streams its log."""
         target, now_s = facts.run.target, self._clock.elapsed_s()
-        early = self._metrics_read_s.get(attempt.id, 0.0) + _METRICS_EVERY_S > now_s
+        read_s = self._metrics_read_s.get(attempt.id)
+        early = read_s is not None and read_s + _METRICS_EVERY_S > now_s
         if target.service != "hf-jobs" or attempt.handle is None or early:
             return
         self._metrics_read_s[attempt.id] = now_s
@@ -220,25 +246,22 @@ class RunActions:
         attempt = current_attempt(facts)
         if attempt is None or attempt.handle is None:
             return
-        target = facts.run.target
-        store = self._connections.store(target)
-        output = store.pin(self._connections.service(target).outputs(attempt.handle))
+        store = self._connections.store(facts.run.target)
+        output = self._output(facts, attempt, attempt.handle)
         folder = run_folder(self._settings, facts.run.id) / "collected"
-        found = collector.collect(
-            store,
-            output,
-            folder,
-            still_ours=lease.keep,
-            reporter=self._reporter,
+        # Without it the last commit of the job is not to be seen (yet), and what is there is a
+        # checkpoint from the middle of the training.
+        whole = facts.run.target.service != "hf-jobs" or store.list(f"{output}/{FINAL}")
+        found = (
+            collector.collect(store, output, folder, still_ours=lease.keep, reporter=self._reporter)
+            if whole
+            else None
         )
-        ended_at = attempt.snapshot.ended_at if attempt.snapshot else None
-        if found is None and self._is_recent(ended_at or attempt.intent_at):
-            return  # the files may not be listed yet
         if found is None:
-            reason = f"the job reports success, but there is no adapter under {output}"
-            lease.add_event("nothing_collected", {"reason": reason}, attempt.id)
+            self._nothing_there(attempt, lease, f"there is no adapter under {output}")
             return
-        lease.record_metrics(attempt.id, found.metrics)
+        if found.metrics:
+            lease.record_metrics(attempt.id, found.metrics)
         data = {
             "source": found.source_uri,
             "summary": dict(found.summary),
@@ -252,22 +275,37 @@ class RunActions:
         attempt = current_attempt(facts)
         if attempt is None or attempt.handle is None:
             return
-        target = facts.run.target
-        store = self._connections.store(target)
-        output = store.pin(self._connections.service(target).outputs(attempt.handle))
+        output = self._output(facts, attempt, attempt.handle)
         prefix = f"{output}/"
-        made = [
-            item for item in store.list(prefix) if item.uri.removeprefix(prefix) not in _ACCOUNTS
-        ]
-        if not made:
-            reason = f"the job reports success, but there is nothing under {output}"
-            lease.add_event("nothing_collected", {"reason": reason}, attempt.id)
+        there = self._connections.store(facts.run.target).list(prefix)
+        every = {item.uri.removeprefix(prefix): item.size_bytes for item in there}
+        files = {name: size for name, size in every.items() if name not in _ACCOUNTS}
+        if not any(map(_MADE[attempt.kind].search, files)):
+            self._nothing_there(attempt, lease, f"there is no {attempt.kind} under {output}")
             return
-        files = {item.uri.removeprefix(prefix): item.size_bytes for item in made}
-        folder = next((name.partition("/")[0] for name in files if name.startswith("merged/")), "")
-        source = f"{prefix}{folder}".rstrip("/")
+        source = f"{prefix}merged" if attempt.kind is AttemptKind.MERGE else output
         lease.add_event("produced", {"source": source, "files": files}, attempt.id)
-        self._notify(f"{attempt.kind}: {len(files)} files in {target.candidates}")
+        self._notify(f"{attempt.kind}: {len(files)} files in {facts.run.target.candidates}")
+
+    def _output(self, facts: Facts, attempt: AttemptFacts, handle: Handle) -> str:
+        """Where an attempt left its files, at this moment's commit where the store has commits."""
+        target = facts.run.target
+        try:
+            output = self._connections.service(target).outputs(handle)
+        except NotFound:
+            if target.candidates is None:
+                raise
+            # The service forgets jobs; what they left is where they were told to leave it.
+            output = output_uri(facts.run, attempt.id)
+        return self._connections.store(target).pin(output)
+
+    def _nothing_there(self, attempt: AttemptFacts, lease: Lease, what: str) -> None:
+        """Record that a job left nothing, unless its files may only not be listed yet."""
+        ended_at = attempt.snapshot.ended_at if attempt.snapshot else None
+        if self._is_recent(ended_at or attempt.intent_at):
+            return
+        reason = f"the job reports success, but {what}"
+        lease.add_event("nothing_collected", {"reason": reason}, attempt.id)
 
     def check_adapter(self, facts: Facts, lease: Lease) -> None:
         """Check what was collected, and build the folder that may be published."""

@@ -67,6 +67,10 @@ _HINTS = {
         f"data.split.{part}": "Write it as a share of 1: 0.85 for 85 %."
         for part in ("train", "validation", "test")
     },
+    "service.timeout": "Write a number with s, m, h or d: 90m, 4h, 1.5d; at most 30d.",
+    "service.namespace": "Write the name of a user or an organization on the Hub.",
+    "service.image": "Write it as `docker pull` takes it: "
+    "ghcr.io/astral-sh/uv:python3.12-bookworm.",
     "tuning.learning_rate": "For tuning, 1e-5 to 1e-3 is usual; `orchestrator plan` shows the "
     "baseline.",
     "tuning.learning_rate_multiplier": "It multiplies the model's baseline: 0.5 to 2 is usual.",

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from orchestrator.errors import InputError
+from orchestrator.hardware.durations import parse_duration
 from orchestrator.spec_data import Block
 
 #: Above this a rate is a slip of the pen (2 for 2e-4): no tuning of weights survives it.
 _MOST_LEARNING_RATE = 0.1
 Multiplier = Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
 LearningRate = Annotated[float, Field(gt=0, le=_MOST_LEARNING_RATE, allow_inf_nan=False)]
-Duration = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?[smhd]$")]
+
+
+def _duration(text: str) -> str:
+    try:
+        parse_duration(text)
+    except InputError as error:
+        raise ValueError("is no length of time that a job can have") from error
+    return text
+
+
+Duration = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?[smhd]$"),
+    AfterValidator(_duration),
+]
+Namespace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+Image = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]\S*$")]
 SecretName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 ModuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
 Rank = Annotated[int, Field(ge=1)]
@@ -77,13 +95,13 @@ class ServiceBlock(Block):
         "estimated to take. Checkpoints that were kept stay.",
         examples=["90m", "4h"],
     )
-    namespace: str | None = Field(
+    namespace: Namespace | None = Field(
         None,
         description="The user or organization that runs and pays for the job of hf-jobs; without "
         "it, the owner of the token.",
         examples=["my-team"],
     )
-    image: str | None = Field(
+    image: Image | None = Field(
         None,
         description="The container image of hf-jobs; it must hold `uv`.",
         examples=["ghcr.io/astral-sh/uv:python3.12-bookworm"],
@@ -295,7 +313,8 @@ class StandInBlock(Block):
     )
     rows: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="Only so many of the training rows, the first of them. Only on hf-jobs.",
+        description="Only so many of the training rows, the first of them, and one for "
+        "every 24 to evaluate with. Only on hf-jobs.",
         examples=[120],
     )
     short_prompt: str | None = Field(

@@ -86,13 +86,17 @@ def _unhindered(facts: Facts, now: datetime) -> Status:
         return _publishing(facts)
     attempt = facts.newest(kind)
     if attempt is None:
-        state = RunState.STAGED if kind is AttemptKind.TUNE else RunState.COLLECTED
-        return Status(state, Action.LAUNCH)
+        return Status(_before(kind), Action.LAUNCH)
     if attempt.handle is None:
         return _unlaunched(facts, attempt, now)
     if attempt.snapshot is None:
         return Status(RunState.QUEUED, Action.INSPECT)
     return _reported(facts, attempt, attempt.snapshot)
+
+
+def _before(kind: AttemptKind) -> RunState:
+    """Where a run stands whose next attempt is of this kind."""
+    return RunState.STAGED if kind is AttemptKind.TUNE else RunState.COLLECTED
 
 
 def pending_kind(facts: Facts) -> AttemptKind | None:
@@ -107,8 +111,15 @@ def current_attempt(facts: Facts) -> AttemptFacts | None:
     return facts.newest(kind)
 
 
+def is_tuned(facts: Facts) -> bool:
+    """Whether the run has a tuned model that passed its check."""
+    return _is_done(facts, AttemptKind.TUNE)
+
+
 def _is_done(facts: Facts, kind: AttemptKind) -> bool:
-    """Whether an attempt of the kind left what the run needs of it."""
+    """Whether an attempt of the kind left what the run needs of it, or a person does without."""
+    if kind is not AttemptKind.TUNE and facts.last("finishing_dropped") is not None:
+        return True
     attempt = facts.newest(kind)
     if attempt is None:
         return False
@@ -134,19 +145,26 @@ def _cancelling(facts: Facts, found: Status) -> Status:
         # Also where the spec says relaunch: the first job may be there, and be paid for.
         return _uncertain(facts, attempt)
     match found.action:
+        case Action.LAUNCH | Action.WAIT if is_tuned(facts):
+            return _outrun(facts)
         case Action.STAGE | Action.LAUNCH | Action.WAIT:
             what = "another job" if attempt and attempt.handle else "a job"
             return Status(RunState.CANCELLED, Action.DONE, f"cancelled before {what} was launched")
         case Action.INSPECT if attempt is not None:
             return _stopping(facts, attempt, found)
         case Action.COLLECT | Action.CHECK_ADAPTER | Action.RECORD | Action.PUBLISH:
-            reason = (
-                "its job ended before it could be cancelled, and is paid for; to go on all the "
-                f"same: orchestrator resolve {facts.run.id} --publish"
-            )
-            return Status(RunState.HELD, Action.DONE, reason)
+            return _outrun(facts)
         case _:
             return found
+
+
+def _outrun(facts: Facts) -> Status:
+    """A training that was paid for is not thrown away: a person decides."""
+    reason = (
+        "its job ended before it could be cancelled, and is paid for; to go on all the "
+        f"same: orchestrator resolve {facts.run.id} --publish"
+    )
+    return Status(RunState.HELD, Action.DONE, reason)
 
 
 def _stopping(facts: Facts, attempt: AttemptFacts, found: Status) -> Status:
@@ -171,7 +189,9 @@ def _reported(facts: Facts, attempt: AttemptFacts, snapshot: Snapshot) -> Status
         case AttemptState.FAILED:
             return _failed(facts, attempt, snapshot.error or snapshot.raw_state)
         case AttemptState.CANCELLED:
-            return Status(RunState.CANCELLED, Action.DONE, "the job was cancelled at the service")
+            return _ended(
+                facts, attempt, "the job was cancelled at the service", RunState.CANCELLED
+            )
         case AttemptState.QUEUED:
             return Status(RunState.QUEUED, Action.INSPECT)
         case AttemptState.UNKNOWN if snapshot.raw_state == GONE:
@@ -190,16 +210,15 @@ def _unlaunched(facts: Facts, attempt: AttemptFacts, now: datetime) -> Status:
     refusal = attempt.refusal
     if refusal is not None:
         if refusal.kind is not RefusalKind.QUOTA:
-            return Status(RunState.FAILED, Action.DONE, f"refused: {refusal.message}")
+            return _ended(facts, attempt, f"refused: {refusal.message}")
         asked = timedelta(seconds=min(refusal.retry_after_s or 0, _LONGEST_WAIT_S))
         wait = max(QUOTA_WAIT, asked)
         reason = f"quota: {refusal.message}"
         action = Action.LAUNCH if now >= refusal.at + wait else Action.WAIT
-        return Status(RunState.STAGED, action, reason)
+        return Status(_before(attempt.kind), action, reason)
     if attempt.not_launched_by is not None:
-        return Status(
-            RunState.STAGED, Action.LAUNCH, f"not launched, says {attempt.not_launched_by}"
-        )
+        reason = f"not launched, says {attempt.not_launched_by}"
+        return Status(_before(attempt.kind), Action.LAUNCH, reason)
     if attempt.uncertain_at is not None:
         uncertain = sum(item.uncertain_at is not None for item in facts.attempts)
         spec = facts.run.plan.spec
@@ -227,10 +246,29 @@ def _failed(facts: Facts, attempt: AttemptFacts, error: str) -> Status:
     used = sum(1 for item in facts.attempts if item.kind is attempt.kind and item.handle)
     allowed = facts.run.plan.spec.max_attempts
     if used < allowed:
-        return Status(
-            RunState.STAGED, Action.LAUNCH, f"attempt {used} of {allowed} failed: {error}"
+        reason = f"attempt {used} of {allowed} failed: {error}"
+        return Status(_before(attempt.kind), Action.LAUNCH, reason)
+    return _ended(facts, attempt, error)
+
+
+def _ended(
+    facts: Facts, attempt: AttemptFacts, reason: str, state: RunState = RunState.FAILED
+) -> Status:
+    """Nothing more comes of the newest attempt: the end, unless a person asked for another one."""
+    if any(
+        event.kind == "retry_requested" and event.attempt_id == attempt.id for event in facts.events
+    ):
+        return Status(_before(attempt.kind), Action.LAUNCH, f"tried again after: {reason}")
+    candidates = facts.run.target.candidates
+    tuned = is_tuned(facts)
+    paid = attempt.handle is not None or tuned
+    if candidates is not None and paid and not cancel_is_wanted(facts):
+        kept = "the tuned adapter is" if tuned else "what it had kept is"
+        reason += (
+            f"; {kept} in {candidates}; to go on from there with another job: "
+            f"orchestrator resolve {facts.run.id} --retry"
         )
-    return Status(RunState.FAILED, Action.DONE, error)
+    return Status(state, Action.DONE, reason)
 
 
 def _succeeded(facts: Facts, attempt: AttemptFacts) -> Status:
@@ -239,12 +277,12 @@ def _succeeded(facts: Facts, attempt: AttemptFacts) -> Status:
     nothing = missing is not None and missing.attempt_id == attempt.id
     if attempt.kind is not AttemptKind.TUNE:
         if nothing and missing is not None:
-            return Status(RunState.FAILED, Action.DONE, str(_of(missing, "reason", facts)))
+            return _ended(facts, attempt, str(_of(missing, "reason", facts)))
         return Status(RunState.COLLECTED, Action.RECORD, f"{attempt.kind}: finished at the service")
     collected = facts.last_since("collected", "files_lost")
     if collected is None or collected.attempt_id != attempt.id:
         if nothing and missing is not None:
-            return Status(RunState.FAILED, Action.DONE, str(_of(missing, "reason", facts)))
+            return _ended(facts, attempt, str(_of(missing, "reason", facts)))
         return Status(RunState.RUNNING, Action.COLLECT, "finished at the service")
     checked = facts.last_since("adapter_checked", "collected")
     if checked is None or checked.attempt_id != attempt.id:

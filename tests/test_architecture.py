@@ -21,8 +21,9 @@ LAYERS = [
     | {"safetensors_file", "lora", "scrub", "publishable", "progress", "calls", "name_patterns"}
     | {"data_addresses", "endpoints", "hub_client"},
     {"dataset", "services", "stores", "ledger", "evaluation"},
-    {"state", "report", "connections", "attempt_requests", "jobs_planner"}
-    | {"data_sources", "data_rules", "token_rules", "tokenizer_cache", "fetched_files"},
+    {"state", "report", "connections", "attempt_requests", "jobs_planner", "jobs_refusals"}
+    | {"data_sources", "data_rules", "token_rules", "tokenizer_cache", "fetched_files"}
+    | {"answer_files"},
     {"planner", "staging", "launcher", "collector", "adapter", "publisher"}
     | {
         "cancellation",
@@ -42,8 +43,12 @@ LAYERS = [
 #: Lines whose parts may use each other: what they hold is small and has no steps.
 OPEN_LAYERS = {1, 3}
 STEPS = LAYERS[4]
-#: The one import across a line: the ledger stores what the contract of services defines.
-ACROSS = {("ledger", "services.base")}
+#: Imports across a line: the ledger stores what the contract of services defines; answers are read
+#: and judged, and constant answers counted, as the checks of the data do it.
+ACROSS = {("ledger", "services.base")} | {
+    ("evaluation", f"dataset.{module}")
+    for module in ("constant_answers", "checks.schemas", "reading.repeated_keys")
+}
 #: Scripts that travel into jobs: they import nothing of ours; only stand-ins for a job run them.
 TRAVELLING = {"training"}
 

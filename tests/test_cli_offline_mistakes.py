@@ -164,24 +164,20 @@ def test_rows_that_may_not_be_read_are_named_with_the_reason(
 
 
 @pytest.mark.parametrize(
-    ("found", "replacement", "line", "hint"),
+    ("found", "replacement", "hint"),
     [
-        ("name: router", 'name: "router', 7, "Close the quote that begins here."),
-        ("base_model: meta", "base_model: @meta", 8, "Put a value that starts so in quotes."),
-        ("  rank: 16", "\trank: 16", 23, "Indent with spaces instead of tabs."),
-        ("path: sample", 'path: "C:\\data\\sample', 16, "Use single quotes, where a backslash"),
+        ("name: router", 'name: "router', "Close the quote that begins here."),
+        ("base_model: meta", "base_model: @meta", "Put a value that starts so in quotes."),
+        ("  rank: 16", "\trank: 16", "Indent with spaces instead of tabs."),
+        ("path: sample", 'path: "C:\\data\\sample', "Use single quotes, where a backslash"),
     ],
 )
 def test_yaml_that_is_broken_says_where_it_begins_and_what_to_do(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    found: str,
-    replacement: str,
-    line: int,
-    hint: str,
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, found: str, replacement: str, hint: str
 ) -> None:
-    spec = tmp_path / "spec.yaml"
-    spec.write_text(changed(found, replacement), encoding="utf-8")
+    spec, text = tmp_path / "spec.yaml", changed(found, replacement)
+    line = text[: text.index(replacement)].count("\n") + 1
+    spec.write_text(text, encoding="utf-8")
     err = only_error(capsys, "check", spec)
     assert err.startswith(f"error: {spec}:{line}:")
     assert hint in err

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.cli import progress
 from orchestrator.cli.interrupts import Interrupts
 from orchestrator.cli.printing import duration
 from orchestrator.cli.progress import Display, Waiting
@@ -100,6 +101,15 @@ class TestInterrupts:
         finally:
             signal.signal(signal.SIGINT, before)
 
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_a_command_that_must_clean_up_takes_the_other_endings_too(
+        self, number: signal.Signals
+    ) -> None:
+        with Interrupts(ending=True), pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
     def test_afterwards_python_takes_it_again(self) -> None:
         with Interrupts():
             pass
@@ -117,6 +127,27 @@ class TestWithoutATerminal:
         display.pause([Waiting("a run", START)], 30)
         assert capfd.readouterr() == ("", "")
         assert clock.sleeps == [30]
+
+    def test_what_lasts_is_told_in_lines_now_and_then(
+        self,
+        interrupts: Interrupts,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        clock, told = ManualClock(), threading.Event()
+        monkeypatch.setattr(progress, "_TOLD_EVERY_S", 0.001)
+        display = Display(interrupts, clock=clock)
+        tell = display.tell
+
+        def heard(line: str) -> None:
+            tell(line)
+            told.set()
+
+        monkeypatch.setattr(display, "tell", heard)
+        with display.waiting("the model learns"):
+            clock.sleep(65)
+            assert told.wait(30)
+        assert "the model learns: 1 m 05 s so far\n" in capfd.readouterr().err
 
     def test_a_transfer_still_ends_on_ctrl_c(self, interrupts: Interrupts) -> None:
         display = Display(interrupts)

@@ -302,6 +302,11 @@ def test_what_fits_nowhere_has_no_machine() -> None:
         (replace(CODE, precision="bf16"), "t4-small", "bf16", "cannot compute in bf16"),
         (replace(ROUTER, precision="fp16"), "l4x1", "fp16", "NaN in fp16"),
         (replace(CODE, quantization="4bit"), "cpu-xl", "fp32", "weights in 4 bits need"),
+        (replace(CODE, optimizer="paged_adamw_8bit"), "cpu-xl", "fp32", "optimizer paged_adamw"),
+        (replace(CODE, packing=True), "t4-small", "fp16", "no card for FlashAttention 2"),
+        (replace(CODE, packing=True), "cpu-xl", "fp32", "no card for FlashAttention 2"),
+        (replace(CODE, packing=True), "a10g-small", "bf16", ""),
+        (replace(CODE, packing=True, precision="fp32"), "l4x1", "fp32", "not compute in fp32"),
     ],
 )
 def test_the_precision_is_the_trainer_s_and_what_cannot_run_is_told(
@@ -335,14 +340,32 @@ def test_a_small_model_waits_for_its_kernels_not_for_its_arithmetic() -> None:
     training = next(
         one for one in estimate(ROUTER, flavor("h200")).time.parts if one.name == "training"
     )
-    batches = 15 * (23 + 6)
-    assert training.low_s == pytest.approx(batches * 18 * JOBS.assumed.block_ms.low / 1000)
+    assert training.low_s == pytest.approx(15 * 23 * 18 * JOBS.assumed.block_ms.low / 1000)
 
 
 def test_probes_are_a_part_of_the_time() -> None:
-    having = estimate(replace(ROUTER, probe_tokens=1000), flavor("l4x1"))
-    assert any(part.name == "probes" for part in having.time.parts)
+    having = estimate(replace(ROUTER, probe_tokens=(100, 1000)), flavor("l4x1"))
+    (part,) = [one for one in having.time.parts if one.name == "probes"]
+    token_ms = JOBS.assumed.token_ms_per_block
+    looks = 15 + 1  # after each epoch, and before the training
+    assert part.low_s == pytest.approx(looks * 100 * 18 * token_ms.low / 1000)
+    assert part.high_s == pytest.approx(looks * 1000 * 18 * token_ms.high / 1000)
     assert having.time.high_s > estimate(ROUTER, flavor("l4x1")).time.high_s
+
+
+def test_a_training_that_is_evaluated_often_takes_longer() -> None:
+    job = replace(CODE, validation_rows=1000, validation_tokens=600_000, probe_tokens=(64, 900))
+    often = replace(job, save_steps=10)
+    assert (job.evaluations, often.evaluations) == (1, 225)
+    each, all_of_them = (estimate(one, flavor("a100-large")).time for one in (job, often))
+    assert all_of_them.low_s > 5 * each.low_s
+    assert all_of_them.timeout_s > 5 * each.timeout_s
+
+
+def test_steps_are_counted_over_all_epochs() -> None:
+    job = replace(CODE, train_rows=10, batch_size=4, gradient_accumulation=3, epochs=15)
+    assert replace(job, save_steps=5).evaluations == 3
+    assert replace(job, save_steps=100).evaluations == 0
 
 
 @pytest.mark.parametrize(

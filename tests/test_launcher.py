@@ -256,3 +256,17 @@ def test_a_pass_that_lost_its_lease_after_the_intent_does_not_send(bench: Bench)
         bench.launch()
     assert bench.service.jobs == {}
     assert bench.status().action is Action.FIND
+
+
+def test_a_request_that_cannot_be_built_is_a_refusal_and_no_open_question(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> AttemptRequest:
+        raise LedgerError("there is nothing to launch it from")
+
+    monkeypatch.setattr("orchestrator.launcher.attempt_request", broken)
+    bench.launch()
+    assert bench.service.requests == []
+    found = bench.status()
+    assert found.state is RunState.FAILED
+    assert "nothing to launch it from" in found.reason

@@ -87,6 +87,26 @@ def test_facts_read_back_what_was_recorded(
     assert ledger.metrics(run.id) == [Metric("loss", 1, 2.5, 0.5), Metric("loss", 2, 2.0)]
 
 
+def test_an_attempt_that_went_on_takes_the_place_of_an_earlier_one_in_the_metrics(
+    ledger: Ledger, tmp_path: Path, clock: ManualClock
+) -> None:
+    run = add(ledger, tmp_path)
+    series = {
+        1: [Metric("loss", step, 1.0) for step in (1, 2, 3, 4)],
+        2: [Metric("loss", step, 2.0) for step in (3, 4, 5)],
+        3: [Metric("loss", 4, 3.0)],
+    }
+    with ledger.lease(run) as lease:
+        assert lease is not None
+        for ordinal, points in series.items():
+            attempt = lease.record_intent(
+                kind=AttemptKind.TUNE, ordinal=ordinal, token=f"{ordinal}", deadline_at=clock.now()
+            )
+            lease.record_metrics(attempt, points)
+    found = [(point.step, point.value) for point in ledger.metrics(run)]
+    assert found == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 3.0)]
+
+
 def test_a_leased_run_is_not_given_to_a_second_pass(ledger: Ledger, tmp_path: Path) -> None:
     run = add(ledger, tmp_path)
     with ledger.lease(run) as first:

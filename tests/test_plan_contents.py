@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from orchestrator.catalog import load_catalog
 from orchestrator.dataset.preparing.prepared import DataError
 from orchestrator.errors import InputError
 from orchestrator.planner import Prepared
@@ -217,11 +218,15 @@ def test_the_quarter_is_counted_in_bytes_and_a_quarter_itself_is_taken(tmp_path:
 def test_more_validation_rows_than_the_service_takes_are_a_refusal(tmp_path: Path) -> None:
     spec = changed("answer: route-plan", ANY_TEXT)
     data = tmp_path / "rows.jsonl"
-    data.write_bytes(different_rows(50_000))
-    assert plan(tmp_path, spec=spec, data=data).plan.refusals == ()
-    data.write_bytes(different_rows(50_010))
-    (refusal,) = plan(tmp_path, spec=spec, data=data).plan.refusals
-    assert "5001 rows; the service takes at most 5000" in refusal
+    catalog = load_catalog()
+    assert catalog.vertex.max_validation_rows == 5000
+    few = catalog.vertex.model_copy(update={"max_validation_rows": 50})
+    catalog = catalog.model_copy(update={"vertex": few})
+    data.write_bytes(different_rows(500))
+    assert plan(tmp_path, spec=spec, data=data, catalog=catalog).plan.refusals == ()
+    data.write_bytes(different_rows(510))
+    (refusal,) = plan(tmp_path, spec=spec, data=data, catalog=catalog).plan.refusals
+    assert "51 rows; the service takes at most 50." in refusal
 
 
 def test_rows_that_the_service_would_cut_are_a_warning_counted_in_characters(

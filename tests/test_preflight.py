@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
 
 from orchestrator.catalog import load_catalog
 from orchestrator.connections import Connections
@@ -105,6 +105,18 @@ def test_a_gated_model_names_the_page_where_its_terms_are(stage: Stage) -> None:
     assert f"Accept its terms at {stage.url}/{GATED}" in problem.hint
 
 
+@pytest.mark.parametrize(
+    ("repo", "kind"),
+    [("alice/orchestrator-staging", "dataset"), ("alice/router-adapter-candidates", "model")],
+)
+def test_a_public_repo_is_refused_before_a_job_is_paid_that_would_refuse_it(
+    stage: Stage, repo: str, kind: str
+) -> None:
+    HfApi(endpoint=stage.url, token=ALICE).create_repo(repo, repo_type=kind, private=False)
+    problem = only_problem(asked(stage))
+    assert f"the {kind} {repo} is public" in problem.message
+
+
 def test_a_model_that_is_absent_is_not_called_gated(stage: Stage) -> None:
     problem = only_problem(asked(stage, replace(NEEDS, base_model="google/no-such-model")))
     assert isinstance(problem, NotFound)
@@ -177,6 +189,9 @@ def test_a_hub_that_is_not_reached_is_asked_one_question(tmp_path: Path) -> None
 class _Repos:
     def owner(self) -> str:
         return "alice"
+
+    def check_private(self, repo: str, kind: str = "model") -> None:
+        """All are, here."""
 
     def check_write(self, repo: str, kind: str = "model") -> str:
         return repo if "/" in repo else f"alice/{repo}"

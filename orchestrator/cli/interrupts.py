@@ -11,24 +11,29 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 _STDERR = 2
+_ALONE = (signal.SIGINT,)
 
 
 class Interrupts:
     """Takes SIGINT inside its context, where Python itself would have taken it.
 
     Work in other threads asks `check` now and then, so that it ends as soon as the main thread.
+    `ending` takes SIGTERM and SIGHUP too, for commands with processes that would outlive them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ending: bool = False) -> None:
         self._wanted = threading.Event()
         self._waiting_for = ""
-        self._previous: Any = None
+        self._numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if ending else _ALONE
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         mine = threading.current_thread() is threading.main_thread()
-        # Whoever ignores SIGINT (a job in the background), or handles it, has a reason.
-        if mine and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._previous = signal.signal(signal.SIGINT, self._take)
+        for number in self._numbers if mine else ():
+            # Whoever ignores a signal (SIGINT: a job in the background), or handles it, has a
+            # reason.
+            if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
+                self._previous[number] = signal.signal(number, self._take)
         return self
 
     def __exit__(
@@ -37,9 +42,8 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        while self._previous:
+            signal.signal(*self._previous.popitem())
 
     def check(self) -> None:
         """Raise `KeyboardInterrupt` if one came, in whatever thread this is."""

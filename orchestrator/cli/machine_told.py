@@ -28,7 +28,12 @@ def cost_text(plan: Plan) -> str:
     estimate = plan.estimate
     if estimate.least_usd is None:
         return f"about ${estimate.cost_usd:,.2f}"
-    return f"${estimate.least_usd:,.2f} to ${estimate.cost_usd:,.2f}"
+    told = f"${estimate.least_usd:,.2f} to ${estimate.cost_usd:,.2f}"
+    if estimate.finishing_usd is not None:
+        least, most = estimate.finishing_usd
+        after = "merge and export" if plan.adapter.parameters is not None else "the export"
+        told += f", and ${least:,.2f} to ${most:,.2f} for {after}"
+    return told
 
 
 def recipe_pairs(plan: Plan) -> list[tuple[str, str]]:

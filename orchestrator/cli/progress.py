@@ -1,4 +1,4 @@
-"""Progress for people: bars and a running clock on a terminal, nothing anywhere else.
+"""Progress for people: bars and a running clock on a terminal, lines now and then elsewhere.
 
 What is told in lines (`printing.note`) is told in both places, so a log misses nothing.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: More lines than these would push everything else off the screen.
 _MOST_LINES = 8
+#: Whoever reads a log is told so often that something is still waited for.
+_TOLD_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,11 @@ class Display:
         on_terminal = sys.stderr is not None and sys.stderr.isatty()
         self.draws = not quiet and on_terminal and os.environ.get("TERM") != "dumb"
         self._drawn: Progress | None = None
+        self._told_s = clock.elapsed_s()
 
     def tell(self, line: str) -> None:
         """A line on standard error; above what is drawn there, if anything is."""
+        self._told_s = self._clock.elapsed_s()
         if self._drawn is None:
             note(line)
         else:
@@ -87,9 +92,13 @@ class Display:
 
     @contextmanager
     def waiting(self, waiting_for: str) -> Iterator[None]:
-        """A clock that runs; lines that are told meanwhile appear above it."""
+        """A clock that runs; lines that are told meanwhile appear above it.
+
+        Where nothing is drawn, a line says that it goes on, whenever nothing else was told.
+        """
         if not self.draws:
-            yield
+            with self._told_in_lines(waiting_for):
+                yield
             return
         from rich.progress import SpinnerColumn, TextColumn
 
@@ -102,6 +111,28 @@ class Display:
                 yield
             finally:
                 self._drawn = None
+
+    @contextmanager
+    def _told_in_lines(self, waiting_for: str) -> Iterator[None]:
+        ended, since_s = threading.Event(), self._clock.elapsed_s()
+        self._told_s = since_s
+
+        def tell() -> None:
+            left_s = _TOLD_EVERY_S
+            while not ended.wait(left_s):
+                now_s = self._clock.elapsed_s()
+                left_s = self._told_s + _TOLD_EVERY_S - now_s
+                if left_s <= 0:
+                    left_s = _TOLD_EVERY_S
+                    self.tell(f"{waiting_for}: {duration(now_s - since_s)} so far")
+
+        teller = threading.Thread(target=tell, daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            teller.join()
 
     def unbroken(self, waiting_for: str) -> AbstractContextManager[None]:
         """The first Ctrl-C waits for the end of the context."""

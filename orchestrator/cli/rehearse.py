@@ -14,6 +14,7 @@ from orchestrator.cli.options import data_option, json_option, limit_option, spe
 from orchestrator.cli.printing import counted, note, print_json, print_pairs
 from orchestrator.cli.progress import Display
 from orchestrator.cli.tools_given import tools_option, with_tools
+from orchestrator.clock import SYSTEM_CLOCK
 from orchestrator.errors import InputError
 from orchestrator.plan import Plan
 from orchestrator.settings import Settings
@@ -61,31 +62,36 @@ def command(
     local servers; a small stand-in is trained in place of the base model. Costs nothing and needs
     no account. Exit 0 if the adapter was published.
     """
+    started_s = SYSTEM_CLOCK.elapsed_s()
     prepared = plan_given(with_tools(read_given(spec), tools), data, limit=limit)
     need_sound(prepared.plan, hint="See: orchestrator plan")
     need_sandbox_extra(trains=stand_in != "replay")
     if stand_in == "smollm2":
         _need_calls(prepared.plan)
-    from orchestrator.sandbox.demo_evaluation import answer_held_out, fetch_model
-    from orchestrator.sandbox.rehearsal import new_folder, rehearse
+    from orchestrator.sandbox.demo_evaluation import evaluation_of
+    from orchestrator.sandbox.rehearsal import ANSWERS, new_folder, rehearse
 
     folder = (
         _made(keep) if keep else _made(new_folder(Settings.from_env().home, prepared.plan.name))
     )
-    with Interrupts() as interrupts:
+    with Interrupts(ending=True) as interrupts:
         display = Display(interrupts, quiet=as_json)
         try:
+            note(f"rehearsing in {folder}")
+            asked = before = answers = None
             if stand_in == "smollm2":
-                fetch_model(display)
+                asked = evaluation_of(prepared, folder / ANSWERS, display)
+                before = asked.before()
             result = rehearse(
                 prepared, folder, stand_in=stand_in, notify=display.tell, reporter=display
             )
-            answers = None
-            if stand_in == "smollm2" and result.outcome.error is None:
-                answers = answer_held_out(result, prepared, display)
+            if asked and before and result.outcome.error is None:
+                answers = asked.before_and_after(before, result.adapter_folder)
         except KeyboardInterrupt:
             note(f"interrupted: the sandbox was stopped; what it did is in {folder}")
-            note(f"  look:  orchestrator sandbox up --dir {shlex.quote(str(folder))}")
+            note(f"  look:   orchestrator sandbox up --dir {shlex.quote(str(folder))}")
+            anew = "the same command, with another --keep" if keep else "the same command"
+            note(f"  again:  {anew}; it begins anew, and costs nothing")
             return 130
     for line in result.differences:
         note(f"unlike the real plan: {line}")
@@ -97,8 +103,9 @@ def command(
         print_json({**result.to_json(), **found})
     else:
         _print(result.to_json())
-        for line in answers.lines() if answers else ():
-            click.echo(line)
+        if answers:
+            lines = (*answers.lines(), "", f"in all: {SYSTEM_CLOCK.elapsed_s() - started_s:.0f} s")
+            click.echo("\n" + "\n".join(lines))
     good = (RunState.PUBLISHED, RunState.COLLECTED)
     return 0 if result.outcome.status.state in good else 1
 
@@ -143,9 +150,7 @@ def _print(result: dict[str, object]) -> None:
     jobs = result["service_jobs"]
     count = len(jobs) if isinstance(jobs, list) else 0
     folder = shlex.quote(str(result["folder"]))
-    click.echo(
-        f"\n{counted(count, 'tuning job')} at the service. To look at it, serve the sandbox again:"
-    )
+    click.echo(f"\n{counted(count, 'job')} at the service. To look at it, serve the sandbox again:")
     click.echo(f"  orchestrator sandbox up --dir {folder}")
     click.echo("and in another terminal:")
     click.echo(f'  eval "$(orchestrator sandbox env --dir {folder})"')

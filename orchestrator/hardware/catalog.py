@@ -131,7 +131,8 @@ class Assumptions(_Entry):
 
     Shares of the peak rate that a training reaches; milliseconds that the kernels of one block take
     at least, forward and backward; seconds until the training starts, without the weights; rates of
-    downloads and uploads in MB/s; how much slower a base model in 4 bits is; GFLOP/s of a vCPU.
+    downloads and uploads in MB/s; how much slower a base model in 4 bits is; GFLOP/s of a vCPU;
+    seconds that a merge or an export computes for a GB of weights in 32 bits.
     """
 
     mfu: Range
@@ -142,6 +143,8 @@ class Assumptions(_Entry):
     upload_mb_s: Range
     four_bit_slowdown: Range
     vcpu_gflops: Range
+    merge_s_per_gb: Range
+    export_s_per_gb: Range
     checked: date
 
 

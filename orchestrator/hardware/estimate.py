@@ -67,7 +67,7 @@ def estimate(job: TrainingShape, flavor: Flavor, jobs: JobsCatalog | None = None
         memory=_memory(job, flavor, accelerator, precision),
         time=time,
         cost=estimate_cost(time, flavor.usd_per_hour),
-        problems=tuple(_problems(job, flavor, accelerator)),
+        problems=tuple(_problems(job, flavor, accelerator, precision)),
         basis=_basis(job, flavor, precision, jobs),
     )
 
@@ -132,7 +132,9 @@ def _advice(
     return tuple(enough) or tuple(f"{name} (alone not enough)" for name, _ in changes)
 
 
-def _problems(job: TrainingShape, flavor: Flavor, accelerator: Accelerator | None) -> Iterable[str]:
+def _problems(
+    job: TrainingShape, flavor: Flavor, accelerator: Accelerator | None, precision: Precision
+) -> Iterable[str]:
     if flavor.count > 1:
         yield f"{flavor.name} has {flavor.count} cards, and the trainer uses one"
     if job.precision == "bf16" and accelerator is not None and not accelerator.bf16:
@@ -143,6 +145,13 @@ def _problems(job: TrainingShape, flavor: Flavor, accelerator: Accelerator | Non
         yield f"{flavor.name} has no card, and processors do not train in fp16"
     if accelerator is None and job.quantization == "4bit":
         yield f"{flavor.name} has no card, which weights in 4 bits need"
+    if accelerator is None and "8bit" in job.optimizer:
+        yield f"{flavor.name} has no card, which the optimizer {job.optimizer} needs"
+    if job.packing and (accelerator is None or not accelerator.bf16):
+        # It supports Ampere and later, which are the cards with bf16.
+        yield f"{flavor.name} has no card for FlashAttention 2, which packing needs: A10G or later"
+    elif job.packing and precision == "fp32":
+        yield "FlashAttention, which packing needs, does not compute in fp32: take bf16 or fp16"
 
 
 def _basis(

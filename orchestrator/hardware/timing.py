@@ -111,18 +111,22 @@ def _passes(
     """The training itself and its evaluations."""
     slow, fast, machine = _rates(flavor, accelerator, precision, assumed)
     each = operations_per_token(job)
-    least = job.epochs * (job.train_tokens * each + _evaluated(job))
+    evaluated = job.evaluations * job.validation_tokens
+    forward = _FORWARD * job.model.multiplied_parameters
+    least = job.epochs * job.train_tokens * each + evaluated * forward
     padded = _padding(job)
     low, high = least / fast, least * padded / slow
+    batches = job.epochs * job.batches
+    looks = job.evaluations * math.ceil(job.validation_rows / job.batch_size)
+    if accelerator is not None:  # nothing is faster than its kernels can be started
+        block_s = job.model.layers / 1000
+        low = max(low, batches * block_s * assumed.block_ms.low)
+        high = max(high, (batches + looks) * block_s * assumed.block_ms.high)
     if job.quantization == "4bit":
         low, high = low * assumed.four_bit_slowdown.low, high * assumed.four_bit_slowdown.high
-    batches = job.epochs * (job.batches + math.ceil(job.validation_rows / job.batch_size))
-    floor = batches * job.model.layers / 1000
-    if accelerator is not None:
-        low = max(low, floor * assumed.block_ms.low)
-        high = max(high, floor * assumed.block_ms.high)
     formula = (
-        f"{job.epochs} epochs × {job.train_tokens:,} tokens × {each / 1e9:.3g} GFLOP, evaluations, "
+        f"{job.epochs} epochs × {job.train_tokens:,} tokens × {each / 1e9:.3g} GFLOP, "
+        f"{job.evaluations} evaluations of {job.validation_tokens:,} tokens, "
         f"up to {padded:.2f} times that for padding; {machine}; and at least "
         f"{assumed.block_ms.low:g} to {assumed.block_ms.high:g} ms a block for {batches:,} batches"
     )
@@ -145,11 +149,6 @@ def _rates(
     return tflops * 1e12 * mfu.low, tflops * 1e12 * mfu.high, machine
 
 
-def _evaluated(job: TrainingShape) -> float:
-    """Operations of the evaluation after one epoch."""
-    return job.validation_tokens * _FORWARD * job.model.multiplied_parameters
-
-
 def _padding(job: TrainingShape) -> float:
     """How many times the tokens are computed at most, because rows are padded."""
     if job.batch_size == 1:
@@ -160,18 +159,20 @@ def _padding(job: TrainingShape) -> float:
 def _probes(
     job: TrainingShape, accelerator: Accelerator | None, assumed: Assumptions
 ) -> tuple[TimePart, ...]:
-    if not job.probe_tokens:
+    least, most = job.probe_tokens
+    if not most:
         return ()
     token_ms = assumed.token_ms_per_block
     # A processor has no kernels to launch, but reads all weights for every token.
     slower = 1.0 if accelerator is not None else 10.0
-    tokens = job.probe_tokens * job.epochs
-    each = tokens * job.model.layers * slower / 1000
+    looks = job.evaluations + 1  # and once before the training
+    each_s = looks * job.model.layers * slower / 1000
     formula = (
-        f"{tokens:,} generated tokens × {job.model.layers} blocks × {token_ms.low:g} to "
-        f"{token_ms.high:g} ms" + f" × {slower:g} without a card" * (slower > 1)
+        f"{looks} times {least:,} to {most:,} generated tokens × {job.model.layers} blocks × "
+        f"{token_ms.low:g} to {token_ms.high:g} ms" + f" × {slower:g} without a card" * (slower > 1)
     )
-    return (TimePart("probes", each * token_ms.low, each * token_ms.high, formula),)
+    low_s, high_s = each_s * least * token_ms.low, each_s * most * token_ms.high
+    return (TimePart("probes", low_s, high_s, formula),)
 
 
 def _upload(job: TrainingShape, assumed: Assumptions) -> TimePart:

@@ -16,10 +16,12 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class TrainingShape:
     """One training. Lengths are in tokens; `longest` is the longest row after it is cut.
 
-    `train_tokens` and `validation_tokens` are those of one pass. `probe_tokens` are generated at
-    each evaluation, one after the other. `head_in_tiles` says whether the loss is computed without
-    holding the logits of a whole batch, as TRL does from 1.16.0 on. `checkpointing` computes
-    activations again instead of keeping them; None: as the trainer does, on cards only.
+    `train_tokens` and `validation_tokens` are those of one pass. At each evaluation, and before the
+    training, `probe_tokens` are generated one after the other: at least and at most. The model is
+    evaluated every `save_steps`, or after each epoch. `head_in_tiles` says whether the loss is
+    computed without holding the logits of a whole batch, as TRL does from 1.16.0 on.
+    `checkpointing` computes activations again instead of keeping them; None: as the trainer does,
+    on cards only. With `packing`, a row is a sequence that is filled with rows to its length.
     """
 
     model: DecoderShape
@@ -31,7 +33,7 @@ class TrainingShape:
     epochs: int
     validation_rows: int = 0
     validation_tokens: int = 0
-    probe_tokens: int = 0
+    probe_tokens: tuple[int, int] = (0, 0)
     rank: int | None = None
     targets: tuple[str, ...] = LINEAR_LAYERS
     last_layers: int | None = None
@@ -42,11 +44,12 @@ class TrainingShape:
     gradient_accumulation: int = 1
     checkpointing: bool | None = None
     head_in_tiles: bool = True
-    checkpoints: int = 1
+    save_steps: int | None = None
+    packing: bool = False
 
     def __post_init__(self) -> None:
         positive = ("longest", "batch_size", "train_rows", "train_tokens", "epochs")
-        for name in (*positive, "gradient_accumulation", "checkpoints"):
+        for name in (*positive, "gradient_accumulation"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} of a training must be at least 1")
         if self.mode == "peft" and (self.rank is None or self.rank < 1):
@@ -93,6 +96,14 @@ class TrainingShape:
     def batches(self) -> int:
         """Batches of one pass."""
         return math.ceil(self.train_rows / self.batch_size)
+
+    @property
+    def evaluations(self) -> int:
+        """How often the model is evaluated, and a checkpoint kept, in the whole training."""
+        if self.save_steps is None:
+            return self.epochs
+        steps = self.epochs * math.ceil(self.batches / self.gradient_accumulation)
+        return steps // self.save_steps
 
 
 def resolve_precision(job: TrainingShape, accelerator: Accelerator | None) -> Precision:

@@ -148,15 +148,28 @@ class Ledger:
             )
 
     def metrics(self, run_id: str) -> list[Metric]:
-        """The time series of a run, by name and step."""
+        """The time series of a run, by name and step.
+
+        An attempt that went on from a checkpoint of an earlier one takes its place from there.
+        """
         query = (
-            sa.select(metrics)
+            sa.select(metrics, attempts.c.ordinal)
+            .join(attempts, attempts.c.id == metrics.c.attempt_id)
             .where(metrics.c.run_id == run_id)
-            .order_by(metrics.c.name, metrics.c.step)
+            .order_by(attempts.c.ordinal.desc(), metrics.c.name, metrics.c.step)
         )
         with self._database.reading() as connection, readable(run_id):
             rows = connection.execute(query).all()
-            return [Metric(row.name, row.step, row.value, row.epoch) for row in rows]
+            begins: dict[int, int] = {}
+            for row in rows:
+                begins[row.ordinal] = min(row.step, begins.get(row.ordinal, row.step))
+            kept = [
+                row
+                for row in rows
+                if all(row.step < step for later, step in begins.items() if later > row.ordinal)
+            ]
+            kept.sort(key=lambda row: (row.name, row.step))
+            return [Metric(row.name, row.step, row.value, row.epoch) for row in kept]
 
     @contextmanager
     def lease(self, run_id: str, *, duration_s: float = LEASE_S) -> Iterator[Lease | None]:

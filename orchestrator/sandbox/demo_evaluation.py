@@ -10,74 +10,81 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from orchestrator.calls import ToolCall
-from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.errors import CheckFailed, InputError
-from orchestrator.evaluation.intervals import Paired, Share, paired
-from orchestrator.evaluation.routing import RoutingScores, constant_call, score, score_constant
+from orchestrator.evaluation.routing import constant_call, score, score_constant
 from orchestrator.planner import Prepared
 from orchestrator.progress import SILENT, Reporter
-from orchestrator.sandbox.jobs.smollm2_stand_in import MAX_NEW_TOKENS, THREADS
-from orchestrator.sandbox.rehearsal import Rehearsal
-from orchestrator.sandbox.standins.short_rows import SHORT_PROMPT, ShortRow, read_short_rows
+from orchestrator.sandbox.before_and_after import BeforeAndAfter, Condition
+from orchestrator.sandbox.jobs.smollm2_stand_in import THREADS
+from orchestrator.sandbox.standins.short_rows import (
+    SHORT_PROMPT,
+    ShortRow,
+    longest_answer_tokens,
+    read_short_rows,
+)
 from orchestrator.sandbox.standins.smollm2 import MODEL_NAME, converted_model, stand_ins_folder
-from orchestrator.training import sft
+from orchestrator.training import generate
 
 #: Larger batches read the weights less often; this many short rows still fit any machine.
-BATCH_ROWS = 33
+BATCH_ROWS = 66
 _LAST_LINES = 5
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_LIBRARY_PATH")
 
 
+class Children:
+    """Processes of our own, which end with us."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: list[subprocess.Popen[str]] = []
+        self._ended = False
+
+    def run(self, command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+        """Run a command to its end: the exit code, and what it wrote to standard error."""
+        with self._lock:
+            if self._ended:
+                return 1, "it was stopped before it began"
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                env=environment,
+            )
+            self._running.append(child)
+        try:
+            _, said = child.communicate()
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        finally:
+            self._running.remove(child)
+        return child.returncode, said
+
+    def end(self) -> None:
+        """Kill what runs; nothing more is begun."""
+        with self._lock:
+            self._ended = True
+            for child in list(self._running):
+                child.kill()
+
+
 @dataclass(frozen=True)
-class Condition:
-    """One way to answer the held-out rows, and what came of it; `seconds` of wall clock."""
+class Before:
+    """What the untuned model answers."""
 
-    name: str
-    scores: RoutingScores
-    seconds: float
-
-
-@dataclass(frozen=True)
-class BeforeAndAfter:
-    """All ways to answer the same held-out rows: three without the tuning, and the tuned model."""
-
-    stand_in: str
     zero_shot: Condition
     few_shot: Condition
-    constant: Condition
-    tuned: Condition
-
-    @property
-    def conditions(self) -> tuple[Condition, ...]:
-        """In the order in which they are shown."""
-        return (self.zero_shot, self.few_shot, self.constant, self.tuned)
-
-    @property
-    def change(self) -> Paired:
-        """Which rows the tuning made exactly right or wrong, against the untuned model."""
-        before, after = self.zero_shot.scores.rows, self.tuned.scores.rows
-        return paired([row.exact for row in before], [row.exact for row in after])
-
-    def lines(self) -> tuple[str, ...]:
-        """The tables for people, a line each."""
-        return (*_whole_table(self), "", *_agents_table(self))
-
-    def to_json(self) -> dict[str, Any]:
-        """The figures as data."""
-        return {
-            "stand_in": self.stand_in,
-            "rows": self.tuned.scores.agent.rows,
-            "conditions": {one.name: _figures(one) for one in self.conditions},
-            "gained": self.change.gained,
-            "lost": self.change.lost,
-            "p_value": self.change.p_value,
-        }
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,8 @@ class DemoEvaluation:
     instruction: str = SHORT_PROMPT
     seed: int = 42
     reporter: Reporter = SILENT
-    clock: Clock = SYSTEM_CLOCK
+    threads: int = THREADS
+    _children: Children = field(default_factory=Children)
 
     def zero_shot(self) -> Condition:
         """The untuned model, told what to do but shown nothing."""
@@ -110,49 +118,59 @@ class DemoEvaluation:
         """The commonest call of the training rows, whatever is asked."""
         given = constant_call(_calls(read_short_rows(self.train)))
         scores = score_constant(_calls(read_short_rows(self.held_out)), given)
-        return Condition("constant", scores, 0.0)
+        return Condition("constant", scores)
 
     def tuned(self, adapter: Path) -> Condition:
-        """The model with an adapter, told what the untuned one was told."""
-        return self._answered("tuned", ["--adapter", str(adapter.resolve())])
+        """The model with an adapter, told what the untuned one was told.
 
-    def before_and_after(self, adapter: Path) -> BeforeAndAfter:
-        """All four conditions, one after the other."""
-        return BeforeAndAfter(
-            MODEL_NAME, self.zero_shot(), self.few_shot(), self.constant(), self.tuned(adapter)
-        )
+        A rehearsal's adapter names the real base model, not the stand-in that it was trained on.
+        """
+        return self._answered("tuned", ["--adapter", str(adapter.resolve()), "--other-base"])
+
+    def before(self) -> Before:
+        """Both conditions of the untuned model, side by side: neither keeps two cores busy."""
+        alone = replace(self, reporter=SILENT, threads=1)
+        waiting = self.reporter.waiting("the untuned model answers the held-out rows")
+        with waiting, ThreadPoolExecutor(2) as pool:
+            zero_shot, few_shot = pool.submit(alone.zero_shot), pool.submit(alone.few_shot)
+            try:
+                return Before(zero_shot.result(), few_shot.result())
+            except BaseException:
+                # The pool waits for its threads, and they for these.
+                self._children.end()
+                raise
+
+    def before_and_after(self, before: Before, adapter: Path) -> BeforeAndAfter:
+        """What was answered before, and what the model with an adapter answers."""
+        tuned, constant = self.tuned(adapter), self.constant()
+        return BeforeAndAfter(MODEL_NAME, before.zero_shot, before.few_shot, constant, tuned)
 
     def _answered(self, name: str, arguments: Sequence[str]) -> Condition:
         rows = read_short_rows(self.held_out)
         if not rows:
             raise InputError(f"{self.held_out}: holds no rows", hint="Hold some rows out.")
-        started_s = self.clock.elapsed_s()
         output = self.folder / name
         with self.reporter.waiting(f"{name}: {len(rows)} held-out rows are answered"):
             self._generate(self._written("held-out", rows), output, arguments)
         answers = _answers(output / "predictions.jsonl", len(rows))
-        return Condition(name, score(_calls(rows), answers), self.clock.elapsed_s() - started_s)
+        return Condition(name, score(_calls(rows), answers))
 
     def _generate(self, rows: Path, output: Path, arguments: Sequence[str]) -> None:
-        command = [sys.executable, str(Path(sft.__file__).with_name("generate.py"))]
+        command = [sys.executable, str(Path(generate.__file__))]
         command += ["--base-model", str(self.model_folder), "--base-model-name", MODEL_NAME]
         command += ["--rows", str(rows), "--output", str(output), *arguments]
-        command += ["--max-new-tokens", str(MAX_NEW_TOKENS), "--batch-size", str(BATCH_ROWS)]
-        command += ["--seed", str(self.seed), "--threads", str(THREADS), "--precision", "fp32"]
-        command += ["--engine", "transformers"]
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=_environment(self.folder),
-            check=False,
+        longest = longest_answer_tokens(
+            read_short_rows(self.held_out), self.model_folder / "tokenizer.json"
         )
-        if done.returncode != 0:
-            said = " / ".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
+        # Answers as long as the longest right one: what goes on behind it is wrong anyway.
+        command += ["--max-new-tokens", str(longest), "--batch-size", str(BATCH_ROWS)]
+        command += ["--seed", str(self.seed), "--threads", str(self.threads), "--precision", "fp32"]
+        command += ["--engine", "transformers"]
+        code, said = self._children.run(command, _environment(self.folder))
+        if code != 0:
+            last = " / ".join(said.strip().splitlines()[-_LAST_LINES:])
             raise CheckFailed(
-                f"the held-out rows could not be answered: {said or 'generate.py said nothing'}",
+                f"the held-out rows could not be answered: {last or 'generate.py said nothing'}",
                 hint=f"What was done is in {output}.",
             )
 
@@ -164,25 +182,18 @@ class DemoEvaluation:
         return file
 
 
-def fetch_model(reporter: Reporter) -> None:
-    """Have the stand-in's model at hand before a sandbox starts; see `converted_model`."""
-    converted_model(stand_ins_folder(), reporter=reporter)
-
-
-def answer_held_out(result: Rehearsal, prepared: Prepared, reporter: Reporter) -> BeforeAndAfter:
-    """What the stand-in answers to the held-out rows, before the training and after it."""
-    model = converted_model(stand_ins_folder(), reporter=reporter)
+def evaluation_of(prepared: Prepared, folder: Path, reporter: Reporter) -> DemoEvaluation:
+    """The evaluation of a plan with the stand-in, which is fetched and converted where needed."""
     plan = prepared.plan
-    evaluation = DemoEvaluation(
-        model.folder,
+    return DemoEvaluation(
+        converted_model(stand_ins_folder(), reporter=reporter).folder,
         prepared.data.files["train"],
         prepared.data.files["validation"],
-        result.folder / "answers",
+        folder,
         instruction=plan.spec.stand_in.short_prompt or SHORT_PROMPT,
         seed=plan.spec.seed,
         reporter=reporter,
     )
-    return evaluation.before_and_after(result.adapter_folder)
 
 
 def _one_of_each(rows: Sequence[ShortRow]) -> tuple[ShortRow, ...]:
@@ -216,57 +227,3 @@ def _environment(folder: Path) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "CUDA_VISIBLE_DEVICES": "",
     }
-
-
-def _told(share: Share) -> str:
-    low, high = share.interval
-    counts = f"{share.right}/{share.rows}"
-    return f"{counts:>7} {share.value:6.1%} [{low:4.0%}, {high:4.0%}]"
-
-
-def _whole_table(result: BeforeAndAfter) -> list[str]:
-    width = len(_told(result.tuned.scores.agent))
-    lines = [
-        f"{result.tuned.scores.agent.rows} held-out rows, {result.stand_in}, 95 % intervals",
-        f"  {'':<10} {'agent right':<{width}}  {'call exact':<{width}}  seconds",
-    ]
-    for one in result.conditions:
-        agent, exact = _told(one.scores.agent), _told(one.scores.exact)
-        lines.append(f"  {one.name:<10} {agent}  {exact}  {one.seconds:7.1f}")
-    change = result.change
-    lines.append(
-        f"  exact calls gained {change.gained}, lost {change.lost}"
-        f" (McNemar, exact: p = {change.p_value:.2g})"
-    )
-    return lines
-
-
-def _agents_table(result: BeforeAndAfter) -> list[str]:
-    width = max(len(name) for name, _, _ in result.tuned.scores.by_agent)
-    lines = [f"  {'by agent':<{width}}  agent: zero-shot → few-shot → tuned; exact: the same"]
-    shown = (result.zero_shot, result.few_shot, result.tuned)
-    for number, (name, share, _) in enumerate(result.tuned.scores.by_agent):
-        parts = [one.scores.by_agent[number] for one in shown]
-        agent = " → ".join(str(part[1].right) for part in parts)
-        exact = " → ".join(str(part[2].right) for part in parts)
-        lines.append(f"  {name:<{width}}  {agent}; {exact} of {share.rows}")
-    return lines
-
-
-def _figures(condition: Condition) -> dict[str, Any]:
-    scores = condition.scores
-    return {
-        "parsed": _share(scores.parsed),
-        "agent": _share(scores.agent),
-        "exact": _share(scores.exact),
-        "by_agent": {
-            name: {"agent": _share(agent), "exact": _share(exact)}
-            for name, agent, exact in scores.by_agent
-        },
-        "seconds": round(condition.seconds, 1),
-    }
-
-
-def _share(share: Share) -> dict[str, Any]:
-    low, high = share.interval
-    return {"right": share.right, "rows": share.rows, "interval": [round(low, 4), round(high, 4)]}

@@ -24,8 +24,12 @@ from orchestrator.state import Action
 
 _POLL_INTERVAL_S = 0.2
 _LONGEST_INTERVAL_S = 5.0
+#: How often it is told how far a training is, at most.
+_TOLD_EVERY_S = 5.0
 #: The result, written at the end into the rehearsal's folder.
 _FINISHED = "rehearsal.json"
+#: Where the answers of a model go that is asked beside the rehearsal, in the same folder.
+ANSWERS = "answers"
 #: Rehearsals without a folder of their own that are kept; older ones are removed.
 KEPT = 5
 
@@ -77,7 +81,7 @@ def rehearse(
 ) -> Rehearsal:
     """Run a plan on a new sandbox in `folder`, which must be empty or absent."""
     started_s = clock.elapsed_s()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or _holds_something(folder)):
         raise InputError(
             f"{folder} is not an empty folder", hint="Choose another one: nothing is overwritten."
         )
@@ -96,12 +100,15 @@ def rehearse(
             )
             run, _ = pipeline.submit(prepared, again=False)
             outcome = pipeline.advance(run.id)
-            with reporter.waiting(f"{stand_in} trains"):
+            training = _Training(ledger, run.id, notify, clock)
+            with reporter.waiting(f"{stand_in} stands in for {prepared.plan.model.hub_id}"):
                 interval_s = _POLL_INTERVAL_S
                 while _goes_on(outcome):
                     _wait(sandbox, clock, interval_s)
                     interval_s = min(interval_s * 1.3, _LONGEST_INTERVAL_S)
                     outcome = pipeline.poll([run.id])[0]
+                    if _goes_on(outcome):
+                        training.tell()
             # The faces are asked, not the ledger: they are the ones who would send the bill.
             jobs, differences = _jobs(sandbox)
             result = Rehearsal(
@@ -119,6 +126,30 @@ def rehearse(
             return result
         finally:
             ledger.close()
+
+
+@dataclass
+class _Training:
+    """Tells how far a run's training is, as its lines arrive in the ledger."""
+
+    ledger: Ledger
+    run_id: str
+    notify: Callable[[str], None]
+    clock: Clock
+    told: str = ""
+    told_s: float = -_TOLD_EVERY_S
+
+    def tell(self) -> None:
+        """The newest loss, unless it was told or something was told just now."""
+        losses = [one for one in self.ledger.metrics(self.run_id) if one.name == "loss"]
+        now_s = self.clock.elapsed_s()
+        if not losses or now_s - self.told_s < _TOLD_EVERY_S:
+            return
+        last = max(losses, key=lambda one: one.step)
+        line = f"{self.run_id}: step {last.step:g}, loss {last.value:.3g}"
+        if line != self.told:
+            self.told, self.told_s = line, now_s
+            self.notify(line)
 
 
 def _wait(sandbox: Sandbox, clock: Clock, interval_s: float) -> None:
@@ -141,6 +172,10 @@ def _jobs(sandbox: Sandbox) -> tuple[tuple[str, ...], tuple[str, ...]]:
     lines = [line for job in tuning for line in sandbox.vertex.differences(job)]
     lines += [line for job in scripts for line in sandbox.jobs.differences(job)]
     return (*tuning, *scripts), tuple(dict.fromkeys(lines))
+
+
+def _holds_something(folder: Path) -> bool:
+    return any(entry.name != ANSWERS for entry in folder.iterdir())
 
 
 def _goes_on(outcome: Outcome) -> bool:

@@ -13,6 +13,7 @@ from orchestrator.errors import Ambiguous, NotFound, RefusalKind, Refused, Remot
 from orchestrator.services.base import (
     TOKEN_LABEL,
     AttemptRequest,
+    AttemptState,
     Handle,
     Logs,
     MaySend,
@@ -73,13 +74,16 @@ class HfJobsService:
         return self._client.create(self._namespace, call, may_send).handle
 
     def find(self, token: str) -> Handle | None:
-        """The job labelled with `token`; `Ambiguous` if several are."""
+        """The job labelled with `token`; `Ambiguous` if several are that nobody has cancelled."""
         label_value("the launch token", token)
-        names = {
-            JobName(self._namespace, job.id)
+        jobs = {
+            JobName(self._namespace, job.id): job
             for job in self._client.jobs(self._namespace, (TOKEN_LABEL, token))
             if job.labels.get(TOKEN_LABEL) == token
         }
+        # A request that was doubled on its way is decided by a person, who cancels one of the two.
+        wanted = {n for n, job in jobs.items() if job.state is not AttemptState.CANCELLED}
+        names = wanted if len(wanted) == 1 else set(jobs)
         if len(names) > 1:
             listed = ", ".join(sorted(name.handle.id for name in names))
             raise Ambiguous(

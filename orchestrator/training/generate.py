@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import time
@@ -36,6 +35,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:  # beside this file wherever it runs, in the package where types are checked
     from orchestrator.training import generate_vllm
+    from orchestrator.training.adapter_on_base import check_base
     from orchestrator.training.generate_diagnose import Asked, diagnose
     from orchestrator.training.generate_model import (
         Engine,
@@ -56,6 +56,7 @@ else:
     if str(Path(__file__).resolve().parent) not in sys.path:
         sys.path.insert(0, str(Path(__file__).resolve().parent))
     import generate_vllm
+    from adapter_on_base import check_base
     from generate_diagnose import Asked, diagnose
     from generate_model import (
         TransformersEngine,
@@ -94,6 +95,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--base-model-name", help="what the outputs call it (default: --base-model)")
     add("--base-revision", help="commit, tag or branch of the base model on the Hub")
     add("--adapter", type=Path, help="folder of an adapter to put on the base model")
+    add("--other-base", action="store_true", help="although the adapter names another base")
     add("--rows", required=True, type=Path, help="JSONL rows: prompt and completion, or messages")
     add("--output", required=True, type=Path, help="folder for predictions.jsonl and run.json")
     add("--max-new-tokens", type=_at_least(1), default=256, help="longest answer, in tokens")
@@ -113,8 +115,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         raise BadInput("--few-shot and --shots belong together")
     if "" in arguments.stop:
         raise BadInput("--stop: an empty text would end every answer at once")
-    if arguments.adapter and not (arguments.adapter / "adapter_config.json").is_file():
-        raise BadInput(f"--adapter {arguments.adapter}: holds no adapter_config.json")
+    if arguments.adapter:
+        names = (arguments.base_model_name, arguments.base_model)
+        check_base(arguments.adapter, names, arguments.base_revision, arguments.other_base)
     return arguments
 
 
@@ -132,11 +135,17 @@ class Task:
     precision: Precision
 
 
-def _engine_of(wanted: str, *, cuda: bool) -> str:
-    if wanted == "vllm" and not generate_vllm.is_installed():
-        raise BadInput("--engine vllm: vllm is not installed; install it, or use transformers")
+def _engine_of(wanted: str, adapter: Path | None, *, cuda: bool) -> str:
+    if wanted == "transformers":
+        return wanted
+    installed = generate_vllm.is_installed()
+    refused = generate_vllm.fit_of(adapter).refused if adapter else None
     if wanted == "auto":
-        return "vllm" if cuda and generate_vllm.is_installed() else "transformers"
+        return "vllm" if cuda and installed and not refused else "transformers"
+    if not installed:
+        raise BadInput("--engine vllm: vllm is not installed; install it, or use transformers")
+    if refused:
+        raise BadInput(f"--engine vllm: cannot apply an adapter with {refused}; use transformers")
     return wanted
 
 
@@ -147,7 +156,7 @@ def make_task(arguments: argparse.Namespace) -> Task:
     if Path(arguments.base_model).is_dir():
         os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is missing, so nothing may be asked for
     machine = this_machine()
-    engine = _engine_of(arguments.engine, cuda=machine.cuda)
+    engine = _engine_of(arguments.engine, arguments.adapter, cuda=machine.cuda)
     config, generation = load_configs(arguments.base_model, arguments.base_revision)
     tokenizer = load_tokenizer(arguments.base_model, arguments.base_revision)
     stops = stops_of(tokenizer, generation or config, arguments.stop)
@@ -197,10 +206,6 @@ def _load_engine(task: Task, out: TextIO) -> tuple[Engine, str]:
     if task.engine == "vllm":
         if given.diagnose:
             raise BadInput("--diagnose: use it with --engine transformers")
-        rank = 16
-        if given.adapter:
-            text = (given.adapter / "adapter_config.json").read_text(encoding="utf-8")
-            rank = int(json.loads(text)["r"])
         vllm = generate_vllm.VllmEngine(
             given.base_model,
             task.revision,
@@ -208,7 +213,7 @@ def _load_engine(task: Task, out: TextIO) -> tuple[Engine, str]:
             task.tokenizer,
             task.stops,
             new_tokens=given.max_new_tokens,
-            rank=rank,
+            context_tokens=max(len(one.prompt.ids) for one in task.asked) + given.max_new_tokens,
             dtype=_VLLM_DTYPES[task.precision.compute],
             seed=given.seed,
         )

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from orchestrator.training.adapter_on_base import attach, first_line
+    from orchestrator.training.generate_prefix import cache_of, can_share, lay_out
     from orchestrator.training.sft_events import BadInput
     from orchestrator.training.sft_model import choose_precision, dtype, this_machine
     from orchestrator.training.sft_probe import calls_module
 else:
+    from adapter_on_base import attach, first_line
+    from generate_prefix import cache_of, can_share, lay_out
     from sft_events import BadInput
     from sft_model import choose_precision, dtype, this_machine
     from sft_probe import calls_module
@@ -95,7 +99,7 @@ def load_tokenizer(name: str, revision: str | None) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name, revision=revision)
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"--base-model {name}: {_line(error)}") from error
+        raise BadInput(f"--base-model {name}: {first_line(error)}") from error
 
 
 def load_configs(name: str, revision: str | None) -> tuple[Any, Any]:
@@ -105,7 +109,7 @@ def load_configs(name: str, revision: str | None) -> tuple[Any, Any]:
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"--base-model {name}: cannot be loaded: {_line(error)}") from error
+        raise BadInput(f"--base-model {name}: cannot be loaded: {first_line(error)}") from error
     try:
         return config, GenerationConfig.from_pretrained(name, revision=revision)
     except OSError:
@@ -125,28 +129,15 @@ def load(
             name, revision=revision, dtype=dtype(precision.compute)
         )
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"--base-model {name}: cannot be loaded: {_line(error)}") from error
+        raise BadInput(f"--base-model {name}: cannot be loaded: {first_line(error)}") from error
     if adapter is not None:
-        model = _with_adapter(model, adapter)
+        model = attach(model, adapter)
     device = "cuda" if machine.cuda else "cpu"
     return Loaded(model.to(device).eval(), device, precision.compute, precision.reason)
 
 
-def _with_adapter(model: Any, adapter: Path) -> Any:
-    from peft import PeftModel
-
-    try:
-        return PeftModel.from_pretrained(model, str(adapter))
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise BadInput(f"--adapter {adapter}: cannot be loaded: {_line(error)}") from error
-
-
-def _line(error: BaseException) -> str:
-    return next((one for one in str(error).splitlines() if one.strip()), repr(error))
-
-
 class TransformersEngine:
-    """Greedy answers in batches, padded on the left."""
+    """Greedy answers in batches; what all prompts of a batch begin with is computed once."""
 
     def __init__(self, model: Any, tokenizer: Any, stops: Stops, new_tokens: int) -> None:
         self._model = model
@@ -160,17 +151,21 @@ class TransformersEngine:
         """One answer for each prompt of a batch, in order."""
         import torch
 
-        width = max(map(len, prompts))
-        filled = [[self._padding] * (width - len(ids)) + list(ids) for ids in prompts]
-        masks = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
-        device = self._model.device
+        longest = max(map(len, prompts)) + self._new_tokens
+        batch = lay_out(prompts, self._padding, share=can_share(self._model, longest))
+        device, width = self._model.device, batch.width
         watch = _Watch(self._stops, self._tokenizer, width, len(prompts))
         with torch.inference_mode():
+            beginning = {}
+            if batch.shared:
+                shared = batch.ids[0][: batch.shared]
+                beginning = {"past_key_values": cache_of(self._model, shared, len(prompts))}
             out = self._model.generate(
-                input_ids=torch.tensor(filled, device=device),
-                attention_mask=torch.tensor(masks, device=device),
+                input_ids=torch.tensor(batch.ids, device=device),
+                attention_mask=torch.tensor(batch.masks, device=device),
                 generation_config=self._greedy(),
                 stopping_criteria=_criteria(watch),
+                **beginning,
             )
         lines = out[:, width:].tolist()
         return [self._read(ids, watch, number) for number, ids in enumerate(lines)]

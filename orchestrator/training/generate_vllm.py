@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +23,41 @@ else:
     from generate_model import EOS, LENGTH, STOP_TEXT, Answer, Stops, decode
 
 
+#: The ranks that `max_lora_rank` may be (vllm.config.lora).
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+
+
 def is_installed() -> bool:
     """Whether vLLM can be imported."""
     return importlib.util.find_spec("vllm") is not None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What vLLM needs to know of an adapter; `refused` says why it cannot apply it."""
+
+    rank: int
+    refused: str | None = None
+
+
+def fit_of(adapter: Path) -> Fit:
+    """Whether vLLM applies an adapter as PEFT does, and at which of its ranks."""
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    highest = max([config.get("r", 0), *(config.get("rank_pattern") or {}).values()])
+    rank = next((one for one in RANKS if one >= highest), None)
+    # As its PEFTHelper does; what it does not look at would be left out of the answers silently.
+    found = {
+        f"its peft_type {config.get('peft_type')}": config.get("peft_type") != "LORA",
+        "DoRA": config.get("use_dora"),
+        "modules_to_save": config.get("modules_to_save"),
+        f"bias {config.get('bias')}": config.get("bias", "none") != "none",
+        "alpha_pattern": config.get("alpha_pattern"),
+        "rank_pattern": config.get("rank_pattern"),
+        "trainable_token_indices": config.get("trainable_token_indices"),
+        f"rank {highest}": rank is None,
+    }
+    refused = next((what for what, there in found.items() if there), None)
+    return Fit(rank or 0, refused)
 
 
 class VllmEngine:
@@ -38,7 +72,7 @@ class VllmEngine:
         stops: Stops,
         *,
         new_tokens: int,
-        rank: int,
+        context_tokens: int,
         dtype: str,
         seed: int,
     ) -> None:
@@ -46,8 +80,14 @@ class VllmEngine:
         lora = importlib.import_module("vllm.lora.request")
         self._tokenizer = tokenizer
         self._stops = stops
-        options = {"enable_lora": True, "max_lora_rank": rank} if adapter else {}
-        self._llm = vllm.LLM(model=name, revision=revision, dtype=dtype, seed=seed, **options)
+        # Else it keeps room for the longest text the model knows, which many a card has not.
+        options: dict[str, Any] = {"max_model_len": context_tokens}
+        if adapter:
+            options |= {"enable_lora": True, "max_lora_rank": fit_of(adapter).rank}
+        try:
+            self._llm = vllm.LLM(model=name, revision=revision, dtype=dtype, seed=seed, **options)
+        except (ValueError, NotImplementedError) as error:  # what else it raises, the script tells
+            raise RuntimeError(f"vLLM cannot load {name}: {error}") from error
         self._lora = lora.LoRARequest("adapter", 1, str(adapter)) if adapter else None
         self._greedy = vllm.SamplingParams(
             temperature=0.0,

@@ -276,8 +276,11 @@ class Work:
             "problem": problem,
         }
         kept = {key: value for key, value in result.items() if value is not None}
-        job.output.mkdir(parents=True, exist_ok=True)
-        (job.output / "result.json").write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
+        try:
+            job.output.mkdir(parents=True, exist_ok=True)
+            (job.output / "result.json").write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
+        except OSError as error:  # a full disk; what the script could leave is kept all the same
+            self.tell("not_kept", prefix=job.prefix, what="result.json", message=str(error))
         if not self._keeper.finish(self._time.left_s):
             print("job.py: the results could not be kept; see above", file=sys.stderr)
             return code or 1
@@ -289,7 +292,7 @@ def _event(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter where it is nested too deep
         return None
     return value if isinstance(value, dict) else None
 

@@ -77,7 +77,10 @@ class Child:
         stdout = self._process.stdout
         assert stdout is not None  # noqa: S101 (it was asked for above)
         for line in stdout:
-            self._on_line(line)
+            try:
+                self._on_line(line)
+            except Exception as error:  # else the child would wait at a full pipe for ever
+                sys.stderr.write(f"job.py: a line was passed over: {type(error).__name__}\n")
 
 
 class Output:

@@ -12,8 +12,9 @@
 """Merges an adapter into its base model in 32 bits, and compares what was written with the two.
 
 Writes OUTPUT/merged/ and OUTPUT/merge.json. Runs inside a job, so it imports nothing of the
-package. Standard output: one JSON object a line. Exit codes: 0 merged; 1 the merged model is not
-base and adapter together; 2 the arguments, the adapter or the base model are wrong.
+package but what lies beside it. Standard output: one JSON object a line. Exit codes: 0 merged; 1 it
+went wrong, or what came out is not base and adapter together; 2 the arguments, the adapter or the
+base model are wrong.
 """
 
 from __future__ import annotations
@@ -27,9 +28,32 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # beside this file wherever it runs, in the package where types are checked
+    from orchestrator.training.adapter_on_base import (
+        WEIGHTS,
+        attach,
+        check_base,
+        file_tensors,
+        first_line,
+        not_finite,
+    )
+    from orchestrator.training.sft_events import BadInput, Metrics
+else:
+    # Run with -I, python does not look beside the script by itself.
+    if str(Path(__file__).resolve().parent) not in sys.path:
+        sys.path.insert(0, str(Path(__file__).resolve().parent))
+    from adapter_on_base import (
+        WEIGHTS,
+        attach,
+        check_base,
+        file_tensors,
+        first_line,
+        not_finite,
+    )
+    from sft_events import BadInput, Metrics
 
 #: Merging SmolLM2 and Gemma 3 270M in 32 bits moved logits by 1e-4 to 2.3e-4.
 TOLERANCE = 1e-3
@@ -50,24 +74,8 @@ CONVERSATION = (
 )
 
 
-class BadInput(Exception):
-    """The arguments, the adapter or the base model are wrong: exit code 2."""
-
-
 class MergeFailed(Exception):
     """What came out is not base and adapter together: exit code 1."""
-
-
-@dataclass(frozen=True)
-class Events:
-    """Writes events as JSON lines."""
-
-    stream: TextIO
-
-    def emit(self, event: str, **fields: Any) -> None:
-        """Write one event."""
-        line = json.dumps({"event": event, **fields}, ensure_ascii=False)
-        print(line, file=self.stream, flush=True)
 
 
 # --- Arguments ---------------------------------------------------------------------------------
@@ -100,31 +108,6 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def _check_adapter(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The adapter's configuration; raises `BadInput` unless it was trained on this base."""
-    file = arguments.adapter / "adapter_config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        base = config["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{file}: is not the configuration of an adapter: {error}") from error
-    if not (arguments.adapter / "adapter_model.safetensors").is_file():
-        raise BadInput(f"{arguments.adapter}: holds no adapter_model.safetensors")
-    if base not in (arguments.base_model_name, arguments.base_model) and not arguments.other_base:
-        raise BadInput(
-            f"{file}: base_model_name_or_path: the adapter was trained on {base}, not on"
-            f" {arguments.base_model_name}; give that base model, or --other-base if the two are"
-            " the same model"
-        )
-    revision = config.get("revision")
-    if revision and arguments.base_revision and revision != arguments.base_revision:
-        raise BadInput(
-            f"{file}: revision: the adapter was trained on revision {revision}, not on"
-            f" {arguments.base_revision}; give --base-revision {revision}"
-        )
-    return dict(config)
-
-
 # --- Loading -----------------------------------------------------------------------------------
 
 
@@ -137,7 +120,7 @@ def _load_model(name: str, revision: str | None) -> Any:
             name, revision=revision, dtype=torch.float32
         ).eval()
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"--base-model {name}: cannot be loaded: {_first_line(error)}") from error
+        raise BadInput(f"--base-model {name}: cannot be loaded: {first_line(error)}") from error
 
 
 def _load_tokenizer(arguments: argparse.Namespace) -> Any:
@@ -151,7 +134,7 @@ def _load_tokenizer(arguments: argparse.Namespace) -> Any:
             name, revision=None if own else arguments.base_revision
         )
     except (OSError, ValueError, KeyError) as error:
-        raise BadInput(f"{name}: its tokenizer cannot be loaded: {_first_line(error)}") from error
+        raise BadInput(f"{name}: its tokenizer cannot be loaded: {first_line(error)}") from error
 
 
 def _untie(model: Any, config: dict[str, Any]) -> bool:
@@ -175,58 +158,12 @@ def _untie(model: Any, config: dict[str, Any]) -> bool:
     return True
 
 
-def _attach(model: Any, adapter: Path) -> Any:
-    """Base and adapter together; raises `BadInput` where a tensor has no place or is missing."""
-    from peft import PeftModel
-
-    _check_finite(_file_tensors(adapter / "adapter_model.safetensors"), "the adapter")
-    try:
-        together = PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise BadInput(
-            f"--adapter {adapter}: does not fit the base model: {_first_line(error)}"
-        ) from error
-    given = {name.replace(".default", "") for name, _ in _adapter_parameters(together)}
-    # PEFT stores the unchanged embedding beside its adapter.
-    stored = {
-        name
-        for name, _ in _file_tensors(adapter / "adapter_model.safetensors")
-        if not name.endswith(".base_layer.weight")
-    }
-    if given != stored:
-        one = sorted(given ^ stored)[0]
-        where = "is missing in the adapter" if one in given else "has no place in the base model"
-        raise BadInput(f"--adapter {adapter}: {one} {where} ({len(given ^ stored)} such tensors)")
-    return together.float().eval()
-
-
-def _adapter_parameters(together: Any) -> Iterator[tuple[str, Any]]:
-    from peft import get_peft_model_state_dict
-
-    yield from get_peft_model_state_dict(together, save_embedding_layers=False).items()
-
-
 # --- Comparing ---------------------------------------------------------------------------------
 
 
-def _file_tensors(file: Path) -> Iterator[tuple[str, Any]]:
-    """Every tensor of a safetensors file, one at a time."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(file), framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (not a mapping)
-                yield name, tensors.get_tensor(name)
-    except (OSError, SafetensorError) as error:
-        raise BadInput(f"{file}: cannot be read: {_first_line(error)}") from error
-
-
 def _check_finite(tensors: Iterator[tuple[str, Any]], where: str) -> None:
-    import torch
-
-    for name, tensor in tensors:
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise MergeFailed(f"{name} of {where} holds NaN or infinity: it cannot be used")
+    if name := not_finite(tensors):
+        raise MergeFailed(f"{name} of {where} holds NaN or infinity: it cannot be used")
 
 
 def probe_ids(tokenizer: Any) -> list[list[int]]:
@@ -292,13 +229,10 @@ def _digest(file: Path) -> dict[str, Any]:
     return {"bytes": file.stat().st_size, "sha256": digest}
 
 
-def _first_line(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), repr(error))
-
-
-def merge(arguments: argparse.Namespace, events: Events) -> dict[str, Any]:
+def merge(arguments: argparse.Namespace, events: Metrics) -> dict[str, Any]:
     """Merge, write, read back and compare; what merge.json says."""
-    config = _check_adapter(arguments)
+    names = (arguments.base_model_name, arguments.base_model)
+    config = check_base(arguments.adapter, names, arguments.base_revision, arguments.other_base)
     folder = arguments.output / "merged"
     if folder.exists():
         raise BadInput(f"--output {arguments.output}: merged/ is there already; name a new folder")
@@ -327,7 +261,7 @@ def merge(arguments: argparse.Namespace, events: Events) -> dict[str, Any]:
 
 
 def _merge_to(
-    draft: Path, arguments: argparse.Namespace, config: dict[str, Any], events: Events
+    draft: Path, arguments: argparse.Namespace, config: dict[str, Any], events: Metrics
 ) -> dict[str, Any]:
     tokenizer = _load_tokenizer(arguments)
     model = _load_model(arguments.base_model, arguments.base_revision)
@@ -338,7 +272,8 @@ def _merge_to(
     _check_finite(iter(model.state_dict().items()), "the base model")
     untied = _untie(model, config)
     plain = _logits(model, prompts)
-    together = _attach(model, arguments.adapter)
+    _check_finite(file_tensors(arguments.adapter / WEIGHTS), "the adapter")
+    together = attach(model, arguments.adapter, autocast_adapter_dtype=False).float()
     expected = _logits(together, prompts)
     effect = _difference(expected, plain)
     if effect == 0:
@@ -370,7 +305,7 @@ def _compare_written(folder: Path, prompts: Sequence[Sequence[int]], expected: l
     from transformers import AutoTokenizer
 
     for file in sorted(folder.glob("*.safetensors")):
-        _check_finite(_file_tensors(file), file.name)
+        _check_finite(file_tensors(file), file.name)
     if probe_ids(AutoTokenizer.from_pretrained(str(folder))) != list(prompts):
         raise MergeFailed(f"{folder}: the tokenizer that was written makes other tokens")
     return _difference(_logits(_load_model(str(folder), None), prompts), expected)
@@ -379,7 +314,7 @@ def _compare_written(folder: Path, prompts: Sequence[Sequence[int]], expected: l
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; the exit code."""
     arguments = parse_arguments(argv)
-    events = Events(sys.stdout)
+    events = Metrics(sys.stdout)
     try:
         # Libraries print what they like; standard output is for the events alone.
         with contextlib.redirect_stdout(sys.stderr):
@@ -387,9 +322,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         sys.stderr.write(f"merge.py: {error}\n")
         return 2
-    except MergeFailed as error:
-        events.emit("failed", message=str(error))
-        sys.stderr.write(f"merge.py: {error}\n")
+    except (MergeFailed, RuntimeError, MemoryError, OSError) as error:
+        line = first_line(error)
+        events.emit("failed", message=line)
+        sys.stderr.write(f"merge.py: {line}\n")
         return 1
     fields = ("greatest_logit_difference", "tolerance", "adapter_effect", "parameters")
     events.emit("end", **{name: result[name] for name in fields})

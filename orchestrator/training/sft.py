@@ -155,10 +155,19 @@ def _prepare_process(arguments: Arguments) -> None:
     set_seed(arguments.seed)
 
 
+def _parameter_counts(model: Any) -> tuple[int, int]:
+    """How many numbers are trained, and how many there are; of 4 bits, two lie in one byte."""
+    if hasattr(model, "get_nb_trainable_parameters"):  # an adapter's model knows of them
+        trainable, everything = model.get_nb_trainable_parameters()
+        return int(trainable), int(everything)
+    counts = [(one.numel(), one.requires_grad) for one in model.parameters()]
+    return sum(n for n, trained in counts if trained), sum(n for n, _ in counts)
+
+
 def _tell_start(
     arguments: Arguments, trainer: Any, base: Base, splits: Splits, steps: int, metrics: Metrics
 ) -> None:
-    parameters = list(trainer.model.parameters())
+    trainable, parameters = _parameter_counts(trainer.model)
     metrics.emit(
         "start",
         base_model=arguments.base_model_name,
@@ -168,8 +177,8 @@ def _tell_start(
         precision=base.precision.compute,
         precision_reason=base.precision.reason,
         weights=base.precision.weights,
-        parameters=sum(one.numel() for one in parameters),
-        trainable_parameters=sum(one.numel() for one in parameters if one.requires_grad),
+        parameters=parameters,
+        trainable_parameters=trainable,
         steps=steps,
         resumed_from=arguments.resume.name if arguments.resume else None,
         train=splits.train.to_json(),

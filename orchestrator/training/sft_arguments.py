@@ -68,7 +68,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Names the default where there is one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False):
+        if action.default is None or action.default is False:
             return action.help
         return super()._get_help_string(action)
 
@@ -79,6 +79,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Arguments:
         prog="sft.py",
         description="Fine-tune a causal language model with the loss on the completions only."
         " Standard output is one JSON event a line.",
+        epilog='A row: {"prompt": "Two and two?", "completion": "4"}, or lists of chat messages'
+        " as prompt and completion, with tools if there are any; or the whole talk as messages,"
+        " of which the last is learned. Example: sft.py --base-model google/gemma-3-270m-it"
+        " --train train.jsonl --validation validation.jsonl --output tuned",
         formatter_class=_Help,
     )
     _add_files(parser)
@@ -219,8 +223,8 @@ def _add_watching(parser: argparse.ArgumentParser) -> None:
         "--max-unparsed",
         type=_real(0, 1),
         metavar="SHARE",
-        help="stop if more of the probe's answers do not parse, and no fewer than before;"
-        " needs --probe and --answer-syntax",
+        help="stop if more of the probe's answers do not parse, where fewer failed once, or where"
+        " half of the steps brought nothing; needs --probe and --answer-syntax",
     )
     add("--track", choices=("trackio", "none"), default="none", help="show the metrics there too")
 

@@ -19,6 +19,8 @@ else:
 
 #: An answer may be half as long again as the longest that is expected, and a little more.
 LENGTH_ROOM, SPARE_TOKENS = 1.5, 16
+#: Tokens that any machine can answer at once: without gradients, they take little memory.
+BATCH_TOKENS = 2048
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,19 @@ class Judged:
         return self.unparsed / self.rows
 
 
-def has_drifted(before: Judged | None, now: Judged, max_unparsed: float | None) -> bool:
-    """Whether too few answers parse, and no more than at the evaluation before."""
-    if max_unparsed is None or before is None or now.unparsed_share <= max_unparsed:
+def has_drifted(
+    earlier: Sequence[Judged], now: Judged, max_unparsed: float | None, done: float
+) -> bool:
+    """Whether too few answers parse, where enough did once, or where half the steps taught none.
+
+    `done` is the share of all steps. A model that has never had the format is given that long to
+    learn it, and longer as long as more answers parse than at the evaluation before.
+    """
+    if max_unparsed is None or not earlier or now.unparsed_share <= max_unparsed:
         return False
-    return now.unparsed >= before.unparsed
+    if any(one.unparsed_share <= max_unparsed for one in earlier):
+        return True
+    return done >= 0.5 and now.unparsed >= earlier[-1].unparsed
 
 
 def calls_module() -> ModuleType:
@@ -109,7 +119,6 @@ class Probe:
     def __init__(self, rows: Sequence[Row], tokenizer: Any, syntax: str, batch_size: int) -> None:
         self._tokenizer = tokenizer
         self._syntax = syntax
-        self._batch_size = batch_size
         self._prompts, self._expected = [], []
         longest = 0
         for row in rows:
@@ -118,6 +127,9 @@ class Probe:
             self._expected.append(self._text(ids[start:]))
             longest = max(longest, len(ids) - start)
         self._most_tokens = math.ceil(LENGTH_ROOM * longest) + SPARE_TOKENS
+        # A token takes about as long for many rows as for one.
+        widest = max(map(len, self._prompts)) + self._most_tokens
+        self._batch_size = max(batch_size, BATCH_TOKENS // widest)
 
     def run(self, model: Any) -> Judged:
         """Answer all rows with the model as it is; its mode is what it was afterwards."""

@@ -90,15 +90,21 @@ def _write_json(file: Path, value: Any) -> None:
     draft.replace(file)
 
 
-def write_final(trainer: Any, arguments: Arguments) -> dict[str, float]:
-    """Write `final/`, whole or not at all; returns the metrics of the last evaluation."""
+def refuse_non_finite_weights(model: Any, step: int) -> None:
+    """Raise `TrainingStopped` if what was trained is NaN or infinite: no use to go on from it."""
     import torch
 
-    for name, parameter in trainer.model.named_parameters():
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad and not torch.isfinite(parameter).all():
             raise TrainingStopped(
-                f"{name} is not finite after the last step; lower --learning-rate"
+                f"{name} is not finite after step {step}: the training diverged;"
+                " lower --learning-rate or look at the rows"
             )
+
+
+def write_final(trainer: Any, arguments: Arguments) -> dict[str, float]:
+    """Write `final/`, whole or not at all; returns the metrics of the last evaluation."""
+    refuse_non_finite_weights(trainer.model, trainer.state.global_step)
     draft = arguments.output / _DRAFT
     shutil.rmtree(draft, ignore_errors=True)
     trainer.save_model(str(draft))

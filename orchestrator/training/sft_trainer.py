@@ -21,10 +21,12 @@ if TYPE_CHECKING:
         lora_config,
         use_full_precision_adapter,
     )
+    from orchestrator.training.sft_results import refuse_non_finite_weights
     from orchestrator.training.sft_rows import Encoded
 else:
     from sft_events import BadInput
     from sft_model import freeze_first_blocks, lora_config, use_full_precision_adapter
+    from sft_results import refuse_non_finite_weights
 
 MOST_CHECKPOINTS = 10
 #: How many times the metrics are logged, about.
@@ -137,6 +139,8 @@ def make_trainer(
     lora = arguments.mode == "lora"
     if not lora:
         freeze_first_blocks(arguments, base.model)
+    if not machine.cuda:
+        score_answers_only()
     trainer = _trainer_class()(
         model=base.model,
         args=SFTConfig(**options),
@@ -151,6 +155,19 @@ def make_trainer(
         use_full_precision_adapter(trainer.model)
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def score_answers_only() -> None:
+    """Have the head compute the tokens that are learned, on a CPU too: the loss is the same.
+
+    TRL does so on a GPU only. Elsewhere it computes every position, as some accelerators compile
+    anew for each shape; a CPU does not, and for a short answer behind a prompt it takes a third
+    off a step.
+    """
+    import trl.trainer.utils
+
+    # Asked in one place only: whether positions without a label may be left out.
+    trl.trainer.utils._use_triton = lambda _device: True
 
 
 def _trainer_class() -> Any:
@@ -190,6 +207,8 @@ def _trainer_class() -> Any:
             """Write none: it would name local paths, and evidence for a card comes later."""
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            # The loss is logged seldom; a checkpoint in between must not take a good one's place.
+            refuse_non_finite_weights(self.model, self.state.global_step)
             super()._save_checkpoint(model, trial)
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             self.on_checkpoint(folder, self.state.global_step, self.state.epoch)

@@ -53,10 +53,10 @@ def make_watcher(
 
         def __init__(self) -> None:
             self.ended_by: str | None = None
-            self._judged: Judged | None = None
+            self._judged: list[Judged] = []
 
         def on_train_begin(self, _args: Any, state: Any, _control: Any, **kwargs: Any) -> None:
-            self._probe(state.global_step, kwargs["model"])
+            self._probe(state, kwargs["model"])
 
         def on_log(self, _args: Any, state: Any, _control: Any, **kwargs: Any) -> None:
             logs = dict(kwargs.get("logs") or {})
@@ -64,7 +64,7 @@ def make_watcher(
             refuse_non_finite(logs, state.global_step, precision)
 
         def on_evaluate(self, _args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self._probe(state.global_step, kwargs["model"])
+            self._probe(state, kwargs["model"])
             patience = arguments.plateau_patience
             losses = [one["eval_loss"] for one in state.log_history if "eval_loss" in one]
             if patience and is_on_plateau(losses, patience, arguments.plateau_delta):
@@ -74,19 +74,25 @@ def make_watcher(
 
         def on_save(self, _args: Any, state: Any, _control: Any, **kwargs: Any) -> None:
             if not arguments.validation:  # else it was probed when the loss was taken
-                self._probe(state.global_step, kwargs["model"])
+                self._probe(state, kwargs["model"])
 
-        def _probe(self, step: int, model: Any) -> None:
+        def _probe(self, state: Any, model: Any) -> None:
             if probe is None:
                 return
-            before, self._judged = self._judged, probe.run(model)
-            now = self._judged
+            step, now = state.global_step, probe.run(model)
             metrics.emit("probe", step=step, rows=now.rows, unparsed=now.unparsed, exact=now.exact)
-            if has_drifted(before, now, arguments.max_unparsed):
+            done = step / max(1, state.max_steps)
+            if has_drifted(self._judged, now, arguments.max_unparsed, done):
                 raise TrainingStopped(
                     f"{now.unparsed} of {now.rows} answers to the probe do not parse as"
-                    f" {arguments.answer_syntax} at step {step}, no fewer than before: the format"
-                    " drifted; look whether the rows are cut off or written in another syntax"
+                    f" {arguments.answer_syntax} at step {step} ({_least(self._judged)} before, at"
+                    " best): the format drifted; look whether the rows are cut off or written in"
+                    " another syntax"
                 )
+            self._judged.append(now)
 
     return Watcher()
+
+
+def _least(judged: Sequence[Judged]) -> int:
+    return min(one.unparsed for one in judged)

@@ -9,12 +9,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from orchestrator.digests import sha256_file
+from orchestrator.ledger import Ledger
+from orchestrator.ledger.facts import Metric
+from orchestrator.sandbox.rehearsal import _Training
 from orchestrator.sandbox.running import Sandbox
+from tests.manual_clock import ManualClock
 from tests.plans import ROUTER
 
 
@@ -66,7 +71,7 @@ class TestReplay:
         done = run(["rehearse", str(ROUTER), "--stand-in", "replay"], tmp_path)
         assert done.returncode == 0, done.stderr
         assert "PUBLISHED" in done.stdout
-        assert "1 tuning job at the service" in done.stdout
+        assert "1 job at the service" in done.stdout
         assert "orchestrator sandbox up --dir" in done.stdout
         assert "unlike the real plan: canned, nothing was trained" in done.stderr
 
@@ -282,4 +287,21 @@ def test_an_interrupted_rehearsal_says_so_and_stops_everything(tmp_path: Path) -
     assert process.returncode == 130, errors
     assert output == ""
     assert "interrupted" in errors
+    assert "the same command; it begins anew" in errors
     assert "Traceback" not in errors
+
+
+def test_the_newest_loss_is_told_now_and_then_and_each_once() -> None:
+    clock, told = ManualClock(), list[str]()
+    points: list[Metric] = []
+    ledger = SimpleNamespace(metrics=lambda _run: points)
+    training = _Training(cast("Ledger", ledger), "r-1", told.append, clock)
+    training.tell()
+    for step in range(1, 9):
+        points += [Metric("loss", step, 1 / step), Metric("eval_loss", step, 9.0)]
+        clock.sleep(2)
+        training.tell()
+    clock.sleep(60)
+    training.tell()
+    training.tell()
+    assert told == [f"r-1: step {n}, loss {1 / n:.3g}" for n in (1, 4, 7, 8)]

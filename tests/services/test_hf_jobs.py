@@ -355,6 +355,12 @@ def test_two_jobs_with_one_token_are_not_chosen_between(bench: HfJobsBench) -> N
         bench.service.find("token-1")
     assert first.id in str(raised.value)
     assert second.id in str(raised.value)
+    # As the error says: a person cancels the other one, and the run goes on.
+    bench.service.cancel(first)
+    assert bench.service.find("token-1") == second
+    bench.service.cancel(second)
+    with pytest.raises(Ambiguous):
+        bench.service.find("token-1")
 
 
 def test_a_service_that_ignores_filters_is_filtered_here(bench: HfJobsBench) -> None:

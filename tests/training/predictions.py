@@ -120,7 +120,8 @@ def run_all(folder: Path, steps: list[str | tuple[str, list[str]]]) -> Predicted
     for name, rows in (("rows", ROWS), ("texts", TEXTS)):
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-    train = ["--base-model", "base", "--train", "rows.jsonl", "--output", "trained"]
+    train = ["--base-model", "base", "--base-model-name", "acme/tiny"]
+    train += ["--train", "rows.jsonl", "--output", "trained"]
     train += ["--epochs", "25", "--learning-rate", "1e-2", "--batch-size", "3", "--rank", "8"]
     plan = {
         "maker": tiny_model.__file__,

@@ -51,10 +51,12 @@ def test_an_answer_stops_at_every_end_that_the_model_knows(tmp_path: Path) -> No
         convert_ids_to_tokens=names.get,
         all_special_tokens=["<eos>", "<end"],
         added_tokens_encoder={"<end": 9, "<end_of_turn>": 3},
+        get_vocab=lambda: {"<end_of_turn>": 3, "<start_function_response>": 4},
     )
     glue = ollama_template.Glue({("assistant", "user"): "<end_of_turn>\n<turn>"})
     stops = export_gguf.stop_texts(tokenizer, tmp_path, glue)
-    assert stops == ["<eos>", "<end>", "<end_of_turn>"]
+    # The last is where FunctionGemma waits for what its call gives.
+    assert stops == ["<eos>", "<end>", "<end_of_turn>", "<start_function_response>"]
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_the_exported_file_answers_as_the_model_does(
     command += ["--gguf-python", _python("ORCHESTRATOR_XLLAMACPP_PYTHON")]
     subprocess.run(command, check=True, env={"HOME": str(tmp_path), "OMP_NUM_THREADS": "1"})
     result = json.loads(answers.read_text())["exports"]["t.gguf"]
-    assert result["rows"] == 6
+    assert result["rows"] == result["prompts_as_long"] == 6
     assert result["same"] >= 3
 
 

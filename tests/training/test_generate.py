@@ -57,6 +57,16 @@ import os
 os.remove("headless/run.json")
 open("less.jsonl", "w").writelines(open("rows.jsonl").readlines()[:3])
 open("wrong.jsonl", "w").write('{"prompt": 1}')
+# One adapter that names another base, and one whose weights have no place in this one.
+for name in ("stranger", "misfit"):
+    shutil.copytree("trained/final", name)
+file = "stranger/adapter_config.json"
+text = open(file).read().replace("acme/tiny", "people/other")
+open(file, "w").write(text)
+from safetensors.torch import load_file, save_file
+weights = load_file("misfit/adapter_model.safetensors")
+renamed = {key.replace("q_proj", "query"): value for key, value in weights.items()}
+save_file(renamed, "misfit/adapter_model.safetensors", metadata={"format": "pt"})
 """
 TUNED = ("--adapter", "trained/final")
 
@@ -101,6 +111,9 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> Predicted:
             run("wrong_rows", rows="wrong.jsonl"),
             run("no_base", model="absent"),
             run("no_adapter", "--adapter", "base"),
+            run("stranger_run", "--adapter", "stranger"),
+            run("stranger_told", "--adapter", "stranger", "--other-base"),
+            run("misfit_run", "--adapter", "misfit"),
             run("too_long", "--max-new-tokens", "8190"),
             run("no_examples", "--shots", "2"),
             run("few_examples", "--few-shot", "less.jsonl", "--shots", "3"),
@@ -154,6 +167,17 @@ def test_base_with_adapter_and_the_merged_model_answer_alike(predicted: Predicte
     assert predicted.codes["full"] == 0
     assert predicted.answers("full") == predicted.answers("tuned")
     assert predicted.answers("full") != predicted.answers("base_run")
+
+
+def test_an_adapter_that_names_another_base_is_taken_when_told_so(predicted: Predicted) -> None:
+    assert predicted.answers("stranger_told") == predicted.answers("tuned")
+
+
+def test_an_adapter_whose_weights_have_no_place_answers_nothing(predicted: Predicted) -> None:
+    # PEFT only warns, and the base would have answered in its name.
+    assert predicted.codes["misfit_run"] == 2
+    assert "such tensors)" in predicted.said("misfit_run")
+    assert not (predicted.folder / "misfit_run" / "predictions.jsonl").exists()
 
 
 def test_texts_go_raw(predicted: Predicted) -> None:
@@ -224,7 +248,8 @@ def test_a_run_with_nothing_left_to_do_loads_no_model(predicted: Predicted) -> N
         ("forged_run", "predictions.jsonl:1: does not belong to row 0"),
         ("wrong_rows", "wrong.jsonl:1: needs prompt and completion"),
         ("no_base", "--base-model absent: cannot be loaded"),
-        ("no_adapter", "--adapter base: holds no adapter_config.json"),
+        ("no_adapter", "base/adapter_config.json: is not the configuration of an adapter"),
+        ("stranger_run", "the adapter was trained on people/other, not on acme/tiny"),
         ("too_long", "and --max-new-tokens 8190 are more than the 8192"),
         ("no_examples", "--few-shot and --shots belong together"),
         ("few_examples", "--shots 3: --few-shot has only 2 other rows"),

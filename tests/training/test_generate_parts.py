@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -162,7 +164,15 @@ def test_answers_of_vllm_are_read_like_those_of_transformers(
     fake.install(monkeypatch)
     stops = generate_model.Stops(0, frozenset({1}), ("STOP",))
     engine = generate_vllm.VllmEngine(
-        "acme/base", "abc", None, Words(), stops, new_tokens=9, rank=8, dtype="bfloat16", seed=3
+        "acme/base",
+        "abc",
+        None,
+        Words(),
+        stops,
+        new_tokens=9,
+        context_tokens=11,
+        dtype="bfloat16",
+        seed=3,
     )
     answers = engine.answer([[7, 8]] * 4)
     assert [(one.predicted, one.stopped_by) for one in answers] == [
@@ -177,8 +187,55 @@ def test_answers_of_vllm_are_read_like_those_of_transformers(
         "revision": "abc",
         "dtype": "bfloat16",
         "seed": 3,
+        "max_model_len": 11,
     }
     assert fake.made["params"]["temperature"] == 0.0
     assert fake.made["params"]["skip_special_tokens"] is False
     assert fake.made["prompts"][0] == {"prompt_token_ids": [7, 8]}
     assert fake.made["lora_request"] is None
+
+
+def _adapter(folder: Path, **config: Any) -> Path:
+    given = {"peft_type": "LORA", "r": 12, "bias": "none", **config}
+    (folder / "adapter_config.json").write_text(json.dumps(given))
+    return folder
+
+
+@pytest.mark.parametrize(("rank", "asked"), [(4, 8), (12, 16), (24, 32), (512, 512)])
+def test_vllm_is_asked_for_a_rank_that_it_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rank: int, asked: int
+) -> None:
+    fake = FakeVllm([])
+    fake.install(monkeypatch)
+    stops = generate_model.Stops(0, frozenset(), ())
+    adapter = _adapter(tmp_path, r=rank)
+    generate_vllm.VllmEngine(
+        "b", None, adapter, Words(), stops, new_tokens=1, context_tokens=2, dtype="auto", seed=1
+    )
+    assert fake.made["llm"]["max_lora_rank"] == asked
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"use_dora": True}, "DoRA"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"bias": "all"}, "bias all"),
+        ({"rank_pattern": {"v_proj": 4}}, "rank_pattern"),
+        ({"peft_type": "LOHA"}, "peft_type LOHA"),
+        ({"r": 600}, "rank 600"),
+    ],
+)
+def test_an_adapter_that_vllm_cannot_apply_goes_to_transformers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr(sys.modules["generate_vllm"], "is_installed", lambda: True)
+    plain, other = tmp_path / "plain", tmp_path / "other"
+    for folder in (plain, other):
+        folder.mkdir()
+    engine = generate._engine_of
+    assert engine("auto", _adapter(plain), cuda=True) == "vllm"
+    assert engine("auto", None, cuda=True) == "vllm"
+    assert engine("auto", _adapter(other, **config), cuda=True) == "transformers"
+    with pytest.raises(sys.modules["sft_events"].BadInput, match=words):
+        engine("vllm", other, cuda=True)

@@ -291,6 +291,29 @@ def test_a_token_that_may_not_write_starts_no_training(hub: JobHub, place: Place
 # --- Two at once ----------------------------------------------------------------------------------
 
 
+def test_a_line_that_cannot_be_read_holds_nothing_up(hub: JobHub, place: Place) -> None:
+    # Nested deeper than any reader goes, and longer than a pipe holds.
+    script = """print('{"a":' * 200_000, flush=True); print("x" * 3_000_000, flush=True)
+save(3); finish()"""
+    running = place.start(script)
+    assert running.end() == 0
+    assert hub.files("attempt-1") == KEPT_3 | FINAL | {"metrics.jsonl"}
+
+
+def test_a_full_disk_loses_no_more_than_the_account(hub: JobHub, place: Place) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    script = """
+for name in ("metrics.jsonl", "result.json"):
+    (out / name).symlink_to("/dev/full")
+save(3); finish()"""
+    running = place.start(script)
+    assert running.end() == 0
+    assert hub.files("attempt-1") == KEPT_3 | {"final/adapter_model.safetensors"}
+    lost = {one["what"] for one in told(running, "not_kept")}
+    assert lost == {"metrics", "result.json"}
+
+
 def test_two_attempts_of_a_run_do_not_disturb_each_other(hub: JobHub, place: Place) -> None:
     script = "[save(n) for n in (3, 6)]; gate(); finish()"
     first = place.start(script, prefix="attempt-1")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.sandbox.standins import tiny_model
+from orchestrator.training.sft_arguments import OPTIMIZERS, SCHEDULERS
 from tests.training.trainings import (
     ROWS,
     Trained,
@@ -22,6 +23,27 @@ from tests.training.trainings import (
 
 pytestmark = pytest.mark.training
 NAME = "somebody/tiny"
+#: What the libraries have, and what they make of 4 bits. Only the search for bitsandbytes is
+#: answered; nothing of it is used.
+OFFERED = """
+import importlib.util
+from transformers.training_args import OptimizerNames, SchedulerType
+search = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: search(
+    "json" if name == "bitsandbytes" else name, *rest
+)
+offered = {"optimizers": [one.value for one in OptimizerNames]}
+offered["schedulers"] = [one.value for one in SchedulerType]
+for compute in ("bf16", "fp32"):
+    four = sys.modules["sft_model"].quantization_config(compute)
+    offered[compute] = {
+        "load_in_4bit": four.load_in_4bit,
+        "quant_type": four.bnb_4bit_quant_type,
+        "double_quant": four.bnb_4bit_use_double_quant,
+        "compute": str(four.bnb_4bit_compute_dtype),
+    }
+json.dump(offered, open("offered.json", "w"))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +75,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         "tracked": arguments(folder, "tracked", train, track="trackio"),
         "eight": arguments(folder, "eight", train, optimizer="adamw_8bit"),
     }
-    return run_all(folder, train, runs)
+    return run_all(folder, train, runs, after=OFFERED)
+
+
+def test_the_trainer_takes_all_that_is_offered(trained: Trained) -> None:
+    offered = json.loads((trained.folder / "offered.json").read_text("utf-8"))
+    assert set(OPTIMIZERS) <= set(offered["optimizers"])
+    assert set(SCHEDULERS) <= set(offered["schedulers"])
+
+
+@pytest.mark.parametrize(("compute", "kind"), [("bf16", "bfloat16"), ("fp32", "float32")])
+def test_four_bits_are_nf4_with_quantized_scales(trained: Trained, compute: str, kind: str) -> None:
+    assert json.loads((trained.folder / "offered.json").read_text("utf-8"))[compute] == {
+        "load_in_4bit": True,
+        "quant_type": "nf4",
+        "double_quant": True,
+        "compute": f"torch.{kind}",
+    }
 
 
 def _tensors(file: Path) -> dict[str, Any]:
@@ -181,6 +219,9 @@ def test_an_adapter_learns_on_weights_of_4_bits(trained: Trained) -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
         pytest.skip("bitsandbytes is not installed")
     assert trained.codes["four"] == 0, trained.said("four")
+    # Two of these weights lie in a byte; they are told one by one all the same.
+    four, half = (trained.events(run)[0]["parameters"] for run in ("four", "half"))
+    assert four == half
     losses = [event["loss"] for event in trained.events("four") if "loss" in event]
     assert losses[-1] < losses[0] - 0.5
     tensors = _tensors(trained.final("four") / "adapter_model.safetensors")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -13,14 +12,8 @@ from typing import Any
 import pytest
 
 from orchestrator.training import sft
-from orchestrator.training.sft_arguments import (
-    OPTIMIZERS,
-    SCHEDULERS,
-    SYNTAXES,
-    Arguments,
-    parse_arguments,
-)
-from orchestrator.training.sft_model import Machine, choose_precision, quantization_config
+from orchestrator.training.sft_arguments import SYNTAXES, Arguments, parse_arguments
+from orchestrator.training.sft_model import Machine, choose_precision
 from orchestrator.training.sft_trainer import step_count, training_options
 
 BASE = ["--base-model", "x", "--train", "t", "--output", "o"]
@@ -77,13 +70,6 @@ def test_precision_reaches_the_trainer() -> None:
     assert (new["fp16"], new["bf16"]) == (False, True)
 
 
-@pytest.mark.training
-def test_the_trainer_takes_all_that_is_offered() -> None:
-    transformers = pytest.importorskip("transformers.training_args")
-    assert set(OPTIMIZERS) <= {one.value for one in transformers.OptimizerNames}
-    assert set(SCHEDULERS) <= {one.value for one in transformers.SchedulerType}
-
-
 @pytest.mark.parametrize(
     ("mode", "model_type", "machine", "compute", "weights", "reason"),
     [
@@ -118,31 +104,6 @@ def test_a_precision_that_cannot_work_is_bad_input(
 ) -> None:
     with pytest.raises(sft.BadInput, match=said):
         choose_precision(wanted, "lora", model_type, machine)
-
-
-@pytest.fixture
-def bitsandbytes_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the search for the package is answered; nothing of it is used."""
-    found = importlib.util.find_spec("json")
-    search = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name, *rest: found if name == "bitsandbytes" else search(name, *rest),
-    )
-
-
-@pytest.mark.training
-@pytest.mark.usefixtures("bitsandbytes_there")
-@pytest.mark.parametrize("compute", ["bf16", "fp32"])
-def test_four_bits_are_nf4_with_quantized_scales(compute: str) -> None:
-    torch = pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    config = quantization_config(compute)
-    assert config.load_in_4bit
-    assert config.bnb_4bit_quant_type == "nf4"
-    assert config.bnb_4bit_use_double_quant
-    assert config.bnb_4bit_compute_dtype is {"bf16": torch.bfloat16, "fp32": torch.float32}[compute]
 
 
 @pytest.mark.parametrize(

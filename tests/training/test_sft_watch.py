@@ -111,21 +111,25 @@ def test_an_answer_is_held_against_the_expected_one(
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "limit", "drifted"),
+    ("earlier", "now", "limit", "done", "drifted"),
     [
-        (None, 10, 0.2, False),
-        (0, 2, 0.2, False),
-        (0, 3, 0.2, True),
-        (10, 10, 0.2, True),
-        (10, 9, 0.2, False),
-        (0, 10, None, False),
+        ([], 10, 0.2, 1.0, False),
+        ([0], 2, 0.2, 1.0, False),
+        # Enough parsed once, be it long ago.
+        ([0], 3, 0.2, 0.1, True),
+        ([9, 2, 4], 3, 0.2, 0.1, True),
+        # Enough never parsed: half of the steps to learn it, and more while it gets better.
+        ([10], 10, 0.2, 0.4, False),
+        ([10], 10, 0.2, 0.5, True),
+        ([10], 9, 0.2, 0.5, False),
+        ([0], 10, None, 1.0, False),
     ],
 )
-def test_the_format_drifts_if_too_few_answers_parse_and_it_gets_no_better(
-    before: int | None, now: int, limit: float | None, drifted: bool
+def test_the_format_drifts_if_it_is_lost_or_not_learned_in_half_of_the_steps(
+    earlier: list[int], now: int, limit: float | None, done: float, drifted: bool
 ) -> None:
-    earlier = None if before is None else Judged(10, before, 0)
-    assert has_drifted(earlier, Judged(10, now, 0), limit) is drifted
+    judged = [Judged(10, one, 0) for one in earlier]
+    assert has_drifted(judged, Judged(10, now, 0), limit, done) is drifted
 
 
 def test_tool_calls_are_read_by_the_package_s_own_parser() -> None:
@@ -197,7 +201,7 @@ def test_a_probe_changes_nothing_in_the_training(trained: Trained) -> None:
 def test_a_training_whose_answers_never_parse_is_stopped(trained: Trained) -> None:
     assert trained.codes["drifted"] == 1
     assert trained.said("drifted").startswith(
-        "sft.py: 4 of 4 answers to the probe do not parse as json at step 10, no fewer than before"
+        "sft.py: 4 of 4 answers to the probe do not parse as json at step 10 (4 before, at best)"
     )
     assert trained.events("drifted")[-1]["event"] == "failed"
     assert not trained.final("drifted").exists()

@@ -44,8 +44,19 @@ from pathlib import Path
 with contextlib.redirect_stdout(sys.stderr):
     load("tiny_model", plan["maker"]).make(Path(plan["rows"]), Path(plan["base"]), 0)
 sft = load("sft", plan["script"])
-codes = {}
+codes, scored = {}, {}
+def count_scored():
+    # How many positions the head computes in each run.
+    import types, trl.trainer.utils as utils
+    real = utils._ChunkedLogProbFunction
+    def apply(hidden, *rest):
+        scored[running[0]] = scored.get(running[0], 0) + len(hidden)
+        return real.apply(hidden, *rest)
+    utils._ChunkedLogProbFunction = types.SimpleNamespace(apply=apply)
+running = [None]
+count_scored()
 def run(name, arguments):
+    running[0] = name
     with open(f"{name}.out", "w") as out, open(f"{name}.err", "w") as err:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             return sft.main(arguments)
@@ -76,6 +87,7 @@ for name, arguments in plan["runs"].items():
     hit = plan["hits"].get(name)
     codes[name] = forked(name, arguments, hit) if hit else run(name, arguments)
 json.dump(codes, open("codes.json", "w"))
+exec(plan["after"])
 """
 
 
@@ -146,9 +158,16 @@ class Hit:
 
 
 def run_all(
-    folder: Path, rows: Path, runs: dict[str, list[str]], hits: dict[str, Hit] | None = None
+    folder: Path,
+    rows: Path,
+    runs: dict[str, list[str]],
+    hits: dict[str, Hit] | None = None,
+    after: str = "",
 ) -> Trained:
-    """Make the base model for these rows, and run the script once for each list of arguments."""
+    """Make the base model for these rows, and run the script once for each list of arguments.
+
+    `after` is Python that runs in the same process at the end, for what needs torch.
+    """
     plan = {
         "maker": tiny_model.__file__,
         "script": str(SCRIPT),
@@ -156,6 +175,7 @@ def run_all(
         "base": str(folder / "base"),
         "runs": runs,
         "hits": {name: asdict(hit) for name, hit in (hits or {}).items()},
+        "after": after,
     }
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     done = subprocess.run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import threading
 from abc import ABC, abstractmethod
@@ -14,6 +16,9 @@ from starlette.types import ASGIApp
 from orchestrator.errors import InputError
 
 LOOPBACK = "127.0.0.1"
+#: How long open requests may take to finish when the server ends.
+_FINISH_S = 2.0
+_LOOK_S = 0.005
 
 
 class Served(ABC):
@@ -41,15 +46,58 @@ class Served(ABC):
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, instead of being asked again and again."""
+    """Says when it is ready, and ends at once where nothing is left to finish.
+
+    uvicorn's own server looks only every tenth of a second whether it shall end, and then waits
+    another one: that would be most of the time of a short test.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ending = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
+        self._loop = asyncio.get_running_loop()
         self.ready.set()
+
+    def end(self) -> None:
+        """Accept nothing more; from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            # A loop that is closed has ended already.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._ending.set)
+
+    async def main_loop(self) -> None:
+        ticks = 0
+        while not await self.on_tick(ticks):
+            # Every tenth tick sets the date of the answers.
+            ticks += 10
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), 1.0)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for one in sockets or []:
+            one.close()
+        state = self.server_state
+        for connection in list(state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._finished(), _FINISH_S)
+        for task in list(state.tasks):
+            task.cancel()
+
+    async def _finished(self) -> None:
+        never = asyncio.Event()
+        while self.server_state.connections or self.server_state.tasks:
+            # uvicorn does not say when they are gone.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(never.wait(), _LOOK_S)
 
     def install_signal_handlers(self) -> None:
         """Signals belong to the program, not to a server in one of its threads."""
@@ -78,7 +126,6 @@ class AppServer(Served):
             lifespan="off",
             log_level="error",
             access_log=False,
-            timeout_graceful_shutdown=2,
             server_header=False,
         )
         self._server = _Server(config)
@@ -99,7 +146,7 @@ class AppServer(Served):
 
     def begin_stop(self) -> None:
         """Accept nothing more, without waiting: several servers can end at the same time."""
-        self._server.should_exit = True
+        self._server.end()
 
     def stop(self) -> None:
         """Finish open requests (2 s at most) and close the port."""

@@ -51,7 +51,7 @@ def job_environment(
 
 
 def _set_by_the_service(record: JobRecord) -> dict[str, str]:
-    """JOB_ID and ACCELERATOR are documented; the two others are as Spaces have them (assumed)."""
+    """The four variables that the documentation of Jobs names."""
     flavor = FLAVORS[record.request.flavor]
     return {
         "JOB_ID": record.id,

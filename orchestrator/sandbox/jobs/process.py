@@ -13,14 +13,18 @@ from pathlib import Path
 
 from orchestrator.sandbox.jobs.logs import LONGEST_LINE_BYTES
 
+_GUARD = Path(__file__).with_name("guard.py")
 #: For the last lines of what has been killed.
 _DRAIN_S = 5.0
 
 
 class JobProcess:
-    """Runs a command; `on_line` gets each line of what it says, `on_exit` is called at its end.
+    """Runs a command; `on_output` gets what it says, `on_exit` is called at its end.
 
-    Both are called in threads of their own. Raises `OSError` where the command cannot be run.
+    Pieces are lines with their end, or as much of a longer one as is taken at once. Both are
+    called in threads of their own. Between this process and the command is a guard, which ends
+    whatever the command started, also when this process dies. Raises `OSError` where nothing can
+    be run.
     """
 
     def __init__(
@@ -29,20 +33,29 @@ class JobProcess:
         folder: Path,
         environment: Mapping[str, str],
         *,
-        on_line: Callable[[str], None],
+        on_output: Callable[[bytes], None],
         on_exit: Callable[[], None],
     ) -> None:
         self._job_id = environment["JOB_ID"]
-        self._on_line, self._on_exit = on_line, on_exit
-        self._process = subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env=dict(environment),
-            start_new_session=True,
-        )
+        self._on_output, self._on_exit = on_output, on_exit
+        watched, self._held = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_GUARD), str(watched), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=dict(environment),
+                pass_fds=(watched,),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._held)
+            raise
+        finally:
+            os.close(watched)
+        self._releasing = threading.Lock()
         self.group = self._process.pid
         #: The exit code, once the command has ended and nothing of it is left.
         self.code: int | None = None
@@ -53,10 +66,18 @@ class JobProcess:
 
     def terminate(self) -> None:
         """Ask the command to end: it alone is asked, as the first process of a container is."""
+        # The guard passes it on.
         self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the whole group at once."""
+        """End everything that the command started, at once."""
+        with self._releasing:
+            if self._held >= 0:
+                os.close(self._held)
+                self._held = -1
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_DRAIN_S)
+        # Where the guard itself was killed.
         kill_group(self.group, self._job_id)
 
     def join(self, timeout_s: float) -> None:
@@ -66,12 +87,11 @@ class JobProcess:
     def _read(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 (it was asked for)
         with self._process.stdout as said, contextlib.suppress(ValueError):
-            while line := said.readline(LONGEST_LINE_BYTES):
-                self._on_line(line.decode("utf-8", "replace").rstrip("\r\n"))
+            while piece := said.readline(LONGEST_LINE_BYTES):
+                self._on_output(piece)
 
     def _wait(self) -> None:
         code = self._process.wait()
-        # Whatever the command started and left behind would keep its pipe open, and go on.
         self.kill()
         self._pump.join(_DRAIN_S)
         self.code = code

@@ -5,6 +5,7 @@ A job that ran when the process died is in ERROR from the next start on; one tha
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from orchestrator.sandbox.jobs.process import is_of_job, kill_group
 from orchestrator.sandbox.jobs.records import JobRecord, JobStore, Stage
 from orchestrator.sandbox.jobs.runner import TIMED_OUT, Ended, Run
 
+_LOG = logging.getLogger(__name__)
 #: Runs a job until it ends or is told to stop. Never raises.
 RunJob = Callable[[JobRecord, Mapping[str, str], Run], Ended]
 LOST = "The machine of the job was lost: the sandbox ended while it ran."
@@ -100,8 +102,14 @@ class JobsQueue:
             sequence = max((one.sequence for one in self._records.values()), default=0) + 1
             record = make(sequence, self.clock.now())
             record = record.model_copy(update={"rule": choose(record)})
-            self._store.keep_secrets(record.id, secrets)
-            self._save(record)
+            try:
+                self._store.keep_secrets(record.id, secrets)
+                self._store.save(record)
+            except OSError:
+                # What is not written down is not accepted.
+                self._store.forget(record.id)
+                raise
+            self._hold(record)
             return record
 
     def cancel(self, job_id: str) -> JobRecord:
@@ -172,8 +180,14 @@ class JobsQueue:
 
     def _begin(self, record: JobRecord, at: datetime) -> None:
         update = {"stage": Stage.RUNNING, "started_at": at}
+        try:
+            secrets = self._store.take_secrets(record.id)
+        except (OSError, ValueError) as error:
+            # One job that cannot start must not keep the others from it.
+            _LOG.warning("the secrets of the job %s cannot be read: %r", record.id, type(error))
+            self._end(record.id, Ended(Stage.ERROR, "The secrets of the job cannot be read."))
+            return
         record = record.model_copy(update=update)
-        secrets = self._store.take_secrets(record.id)
         thread = threading.Thread(target=self._work, args=(record, secrets), daemon=True)
         self._threads[record.id] = thread
         self._save(record)
@@ -198,12 +212,19 @@ class JobsQueue:
         timeout = self.timeout_of(record)
         if ended.message == TIMED_OUT and timeout is not None:
             at = min(at, timeout)
-        self._store.take_secrets(job_id)
+        self._store.forget_secrets(job_id)
         update = {"stage": ended.stage, "message": ended.message, "finished_at": at}
         self._save(record.model_copy(update={**update, "process_group": None}))
 
     def _save(self, record: JobRecord) -> None:
-        self._store.save(record)
+        try:
+            self._store.save(record)
+        except OSError as error:
+            # This process knows what became of the job; the next one will call it lost.
+            _LOG.warning("the job %s cannot be written down: %s", record.id, error.strerror)
+        self._hold(record)
+
+    def _hold(self, record: JobRecord) -> None:
         self._records[record.id] = record
         self.tell()
 

@@ -68,8 +68,8 @@ def _set(
     before = value_of(command, flag)
     if _same(before, value) or (before is None and only_if_given):
         return command, []
-    asked = "what the script takes by default" if before is None else before
-    return with_value(command, flag, value), [f"{_words(flag)}: {value} instead of {asked}"]
+    asked = " (the job sets none)" if before is None else f" instead of {before}"
+    return with_value(command, flag, value), [f"{_words(flag)}: {value}{asked}"]
 
 
 def _same(before: str | None, value: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from datetime import datetime
@@ -107,6 +108,17 @@ class JobStore:
             return {}
         file.unlink()
         return found
+
+    def forget_secrets(self, job_id: str) -> None:
+        """Have the secrets of a job on no disk."""
+        with contextlib.suppress(OSError):
+            (self._secrets / f"{job_id}.json").unlink()
+
+    def forget(self, job_id: str) -> None:
+        """Remove what was written of a job that was not accepted."""
+        self.forget_secrets(job_id)
+        with contextlib.suppress(OSError):
+            (self._records / f"{job_id}.json").unlink()
 
     def log_file(self, job_id: str) -> Path:
         """Where a job's log is, or will be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -93,8 +94,13 @@ def read_request(body: dict[str, Any]) -> tuple[JobRequest, dict[str, str], dict
     for volume in given.volumes:
         if volume.type not in ("model", "dataset"):
             raise HubError(501, f"volumes: the sandbox does not serve {volume.type}s")
+        if posixpath.normpath(volume.mountPath) != volume.mountPath.rstrip("/"):
+            raise HubError(400, f"volumes: {volume.mountPath} is not a folder of its own")
         if volume.readOnly is False:
             raise HubError(400, f"volumes: {volume.type} repositories are mounted read-only")
+    places = [volume.mountPath.rstrip("/") for volume in given.volumes]
+    if len(set(places)) < len(places):
+        raise HubError(400, "volumes: two have the same mountPath")
     request = JobRequest.model_validate(given.model_dump(exclude={"secrets", "labels"}))
     return request, dict(given.secrets), dict(given.labels)
 

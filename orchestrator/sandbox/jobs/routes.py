@@ -98,7 +98,11 @@ def _create(face: JobsFace, call: Call) -> Response:
             created_at=now,
         )
 
-    return _told(face, call, face.create(make, values))
+    try:
+        created = face.create(make, values)
+    except OSError as error:
+        raise HubError(500, f"The sandbox cannot write down the job: {error.strerror}") from error
+    return _told(face, call, created)
 
 
 def _listing(face: JobsFace, call: Call) -> Response:

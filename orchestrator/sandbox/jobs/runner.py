@@ -23,7 +23,12 @@ from orchestrator.sandbox.jobs.logs import JobLog
 from orchestrator.sandbox.jobs.process import JobProcess
 from orchestrator.sandbox.jobs.records import JobRecord, JobStore, Stage
 from orchestrator.sandbox.jobs.spoiling import OF_FILES
-from orchestrator.sandbox.jobs.stand_in import JobStandIn, Prepared, StandInFailed
+from orchestrator.sandbox.jobs.stand_in import (
+    JobStandIn,
+    Prepared,
+    StandInFailed,
+    is_stopped,
+)
 from orchestrator.sandbox.jobs.volumes import TEMPORARY, Places, mount_all
 
 _LOG = logging.getLogger(__name__)
@@ -110,6 +115,8 @@ class JobRunner:
             log.append(f"===== Job started at {instant(run.now())} =====")
             return self._run(record, secrets, run, log)
         except (StandInFailed, HubError, OSError) as error:
+            if isinstance(error, StandInFailed) and run.stop_stage() is not None:
+                return _stopped(run.stop_stage())
             log.append(str(error))
             return Ended(Stage.ERROR, str(error))
         except Exception as error:
@@ -135,6 +142,7 @@ class JobRunner:
         account = _account(self.hub, record)
         work = self.store.work_folder(record.id)
         places = self._places(record, account, work)
+        is_stopped.set(lambda: run.stop_stage() is not None)
         prepared = self._prepared(record, places)
         self._write_commands(work, prepared, record)
         environment = job_environment(
@@ -204,7 +212,7 @@ class JobRunner:
                 _resolved(prepared.command, environment["PATH"]),
                 work / "work",
                 environment,
-                on_line=log.append,
+                on_output=log.take,
                 on_exit=run.changed,
             )
         except OSError as error:
@@ -212,7 +220,9 @@ class JobRunner:
             return _failed(_NOT_FOUND)
         try:
             run.started(process.group, prepared.command)
-            run.wait(lambda: process.code is not None)
+            run.wait(lambda: process.code is not None or log.broken is not None)
+            if log.broken is not None:
+                raise OSError(f"the log of the job cannot be written: {log.broken.strerror}")
             stopped = None if process.code is not None else run.stop_stage()
             if stopped is not None:
                 self._end(process, run)
@@ -220,6 +230,7 @@ class JobRunner:
         finally:
             process.kill()
             process.join(_CLOSING_S)
+            log.end_line()
         code = process.code if process.code is not None else -1
         return Ended(Stage.COMPLETED, exit_code=0) if code == 0 else _failed(code)
 

@@ -19,13 +19,21 @@ from orchestrator.sandbox.jobs.stand_in import (
     Files,
     Prepared,
     StandInFailed,
+    beside,
     script_of,
     value_of,
     with_value,
     without,
 )
 from orchestrator.sandbox.standins.base import StandInOptions
-from orchestrator.sandbox.standins.short_rows import DIFFERENCES, SHORT_PROMPT, has_calls, shorten
+from orchestrator.sandbox.standins.short_rows import (
+    DIFFERENCES,
+    SHORT_PROMPT,
+    has_calls,
+    longest_answer_tokens,
+    read_short_rows,
+    shorten,
+)
 from orchestrator.sandbox.standins.smollm2 import (
     MODEL_NAME,
     ConvertedModel,
@@ -40,12 +48,10 @@ LIGHT_RECIPE = StandInOptions(
     rank=16,
     last_layers=10,
     epochs=1,
-    learning_rate=1e-3,
+    learning_rate=3e-3,
     batch_size=4,
     max_length=256,
 )
-#: An answer takes about 31 tokens; a model that does not stop is cut off.
-MAX_NEW_TOKENS = 40
 #: A thread more than cores that are free costs more than it brings.
 THREADS = min(2, os.cpu_count() or 1)
 _ROW_FLAGS = ("--train", "--validation", "--probe", "--rows", "--few-shot")
@@ -74,11 +80,14 @@ class SmolLM2JobStandIn:
             # An export of a folder, or a model that an earlier job made.
             return Prepared(tuple(command))
         command, fewer = with_fewer_rows(tuple(command), files, self._options.rows, self._rows)
+        files = beside(files, self._rows)
         try:
             model = self._model = self._model or converted_model(stand_ins_folder())
             changed, differences = self._on_model(tuple(command), model, asked)
             changed, lines = without_gpu(changed, script)
             differences += [*lines, *fewer]
+            if script == "generate.py":
+                changed = _cut(changed, files, model)
             if script in ("sft.py", "generate.py"):
                 changed, lines = self._on_short_rows(changed, files)
                 differences += lines
@@ -88,8 +97,6 @@ class SmolLM2JobStandIn:
         if script == "sft.py":
             changed, lines = lightened(changed, _filled(self._options))
             differences += lines
-        elif script == "generate.py":
-            changed = with_value(changed, "--max-new-tokens", str(MAX_NEW_TOKENS))
         named = str(value_of(changed, "--base-model-name"))
         mark = {"name": self.name, "for": named, "note": differences[0]}
         return Prepared(changed, tuple(differences), mark=mark)
@@ -126,6 +133,15 @@ class SmolLM2JobStandIn:
         if value_of(command, "--answer-syntax") not in (None, "none"):
             command = with_value(command, "--answer-syntax", "json")
         return command, list(DIFFERENCES)
+
+
+def _cut(command: tuple[str, ...], files: Files, model: ConvertedModel) -> tuple[str, ...]:
+    """The command with no longer answers than the right ones are, where these are short rows."""
+    rows = value_of(command, "--rows")
+    if rows is None or not has_calls(files(rows)):
+        return command
+    longest = longest_answer_tokens(read_short_rows(files(rows)), model.folder / "tokenizer.json")
+    return with_value(command, "--max-new-tokens", str(longest))
 
 
 def _filled(options: StandInOptions) -> StandInOptions:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 #: Gives the local file or folder of a path as the job sees it (`/orchestrator/staged/x.jsonl`).
 Files = Callable[[str], Path]
+#: Whether the job that is being prepared shall end; what takes long asks now and then, and raises
+#: `StandInFailed`.
+is_stopped: ContextVar[Callable[[], bool]] = ContextVar("is_stopped", default=lambda: False)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,11 @@ class JobStandIn(Protocol):
 
 class StandInFailed(Exception):
     """Nothing can stand in for what a command asks for; the job ends in ERROR with the message."""
+
+
+def beside(files: Files, own: Path) -> Files:
+    """The same files, and those below `own`, which a stand-in has made, where they are."""
+    return lambda text: Path(text) if Path(text).is_relative_to(own) else files(text)
 
 
 def script_of(command: Sequence[str]) -> str | None:

@@ -14,6 +14,8 @@ from orchestrator.sandbox.jobs.stand_in import (
     Files,
     Prepared,
     StandInFailed,
+    beside,
+    is_stopped,
     script_of,
     value_of,
     with_value,
@@ -54,9 +56,9 @@ class TinyJobStandIn:
         if asked is None or script is None or Path(asked).is_absolute():
             # An export of a folder, or a model that an earlier job made.
             return Prepared(tuple(command))
-        command, fewer = with_fewer_rows(
-            tuple(command), files, self._options.rows, self._root / "fewer-rows"
-        )
+        fewer_rows = self._root / "fewer-rows"
+        command, fewer = with_fewer_rows(tuple(command), files, self._options.rows, fewer_rows)
+        files = beside(files, fewer_rows)
         base = self._base(command, files)
         named = value_of(command, "--base-model-name") or asked
         changed = without(command, "--base-revision")
@@ -71,7 +73,7 @@ class TinyJobStandIn:
         return Prepared(changed, tuple(differences), mark=mark)
 
     def _lightened(self, command: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
-        options = self._options
+        options, layers = self._options, tiny_model.LAYERS
         mode = options.mode or {"full": "full"}.get(value_of(command, "--mode") or "", "peft")
         options = replace(
             options,
@@ -79,13 +81,16 @@ class TinyJobStandIn:
             or (_FULL_LEARNING_RATE if mode == "full" else LEARNING_RATE),
             max_length=options.max_length or MAX_LENGTH,
             batch_size=options.batch_size or BATCH_SIZE,
+            # More layers than there are is all of them, which is what a job without the flag asks.
+            last_layers=None if (options.last_layers or 0) >= layers else options.last_layers,
         )
-        command, lines = lightened(command, options)
-        layers = value_of(command, "--last-layers")
-        if layers is not None and layers.isdecimal() and int(layers) > tiny_model.LAYERS:
+        asked = value_of(command, "--last-layers")
+        lines = []
+        if options.last_layers is None and asked is not None and _number(asked) > layers:
             command = without(command, "--last-layers")
-            lines.append(f"last layers: all {tiny_model.LAYERS}, for there are no {layers}")
-        return command, lines
+            lines = [f"last layers: all {layers} there are instead of {asked}"]
+        command, lightened_lines = lightened(command, options)
+        return command, [*lightened_lines, *lines]
 
     def _base(self, command: Sequence[str], files: Files) -> Path:
         """The model for the rows of a training, or the one that an adapter was trained on."""
@@ -101,7 +106,7 @@ class TinyJobStandIn:
         if train is None and rows is None:
             raise StandInFailed("tiny: no training was run here whose model could stand in")
         try:
-            return self._tiny.base_for(files(str(train or rows)))
+            return self._tiny.base_for(files(str(train or rows)), is_stopped.get())
         except (TrainingFailed, OSError) as error:
             raise StandInFailed(
                 f"tiny: the model for the rows could not be made: {error}"
@@ -114,6 +119,10 @@ class TinyJobStandIn:
             return None
         found = (base for base in bases(self._root) if _words(base / "tokenizer.json") == words)
         return next(found, None)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
 
 
 def _words(tokenizer: Path) -> object:

@@ -7,6 +7,7 @@ What was asked and which call is right stay the same; only how both are written 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,15 @@ def shorten(rows: Path, target: Path, instruction: str = SHORT_PROMPT) -> int:
     text = "".join(json.dumps(one.to_json(instruction), ensure_ascii=False) + "\n" for one in short)
     target.write_text(text, encoding="utf-8")
     return len(short)
+
+
+def longest_answer_tokens(rows: Iterable[ShortRow], tokenizer_file: Path) -> int:
+    """Tokens of the longest answer with its end, by a `tokenizer.json`."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    lengths = (len(tokenizer.encode(row.answer(), add_special_tokens=False).ids) for row in rows)
+    return max(lengths, default=0) + 1
 
 
 def _short(row: Any) -> ShortRow | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator import training
 from orchestrator.digests import sha256_file
 from orchestrator.sandbox.standins import tiny_model
 from orchestrator.sandbox.standins.base import (
@@ -23,13 +24,14 @@ from orchestrator.sandbox.standins.base import (
     TrainingOutcome,
 )
 from orchestrator.sandbox.standins.layout import Layout, arrange, log_file, mark
-from orchestrator.training import sft
 
 #: What a random model learns something with in seconds on two cores.
 LEARNING_RATE = 1e-2
 MAX_LENGTH = 1024
 BATCH_SIZE = 4
 
+#: Found as a file: what stands in without training works where it is gone.
+SCRIPT = Path(str(training.__file__)).with_name("sft.py")
 NOTE = f"a random model of {tiny_model.LAYERS} layers was trained in its place"
 #: One base for all seeds, so that trainings with several can be compared.
 _BASE_SEED = 0
@@ -102,12 +104,15 @@ class TinyStandIn:
         end = events.get("end", {})
         return TrainingOutcome(int(end.get("step", 0)), _differences(job, settings, base, events))
 
-    def base_for(self, rows: Path) -> Path:
+    def base_for(self, rows: Path, cancelled: Callable[[], bool] = lambda: False) -> Path:
         """The folder of the base model for these rows, made now unless it is there."""
         folder = self._root / "tiny"
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix="work-") as work:
-            return self._base(rows, Path(work), lambda: False)
+            try:
+                return self._base(rows, Path(work), cancelled)
+            except _Cancelled:
+                raise TrainingFailed("it was stopped meanwhile") from None
 
     def _base(self, rows: Path, work: Path, cancelled: Callable[[], bool]) -> Path:
         """The base model for these rows, made once."""
@@ -218,7 +223,7 @@ def _environment(work: Path) -> dict[str, str]:
 
 
 def _arguments(job: TrainingJob, base: Path, trained: Path, settings: _Settings) -> list[str]:
-    command = [str(Path(sft.__file__)), "--base-model", str(base), "--output", str(trained)]
+    command = [str(SCRIPT), "--base-model", str(base), "--output", str(trained)]
     command += ["--train", str(job.train.resolve())]
     if job.validation is not None:
         command += ["--validation", str(job.validation.resolve())]

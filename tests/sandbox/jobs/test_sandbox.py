@@ -22,8 +22,6 @@ from orchestrator.sandbox.jobs.conduct import JobsConduct
 from orchestrator.sandbox.running import USER, Sandbox, SandboxOptions
 from tests.sandbox.jobs.stage import IMAGE, WAITS, run
 
-HF = Path(sys.executable).with_name("hf")
-
 
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
@@ -36,29 +34,67 @@ def api(sandbox: Sandbox) -> HfApi:
     return HfApi(endpoint=sandbox.hub_url, token=sandbox.tokens.hub_write)
 
 
-def hf(sandbox: Sandbox, *words: str) -> str:
-    """What the Hub's own command line says."""
+#: Runs the command line's own entry point once for each list of words, in one process: most of
+#: what it takes is its import.
+_COMMANDS = """
+import contextlib, io, json, sys
+from huggingface_hub.cli import hf
+said = []
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            hf.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+    said.append([code, out.getvalue()])
+print(json.dumps(said))
+"""
+
+
+def hf(sandbox: Sandbox, *commands: list[str]) -> list[str]:
+    """What the Hub's own command line says to each `hf jobs WORDS`."""
     environment = {**os.environ, **sandbox.environment(), "NO_COLOR": "1", "COLUMNS": "200"}
+    words = json.dumps([["jobs", *command] for command in commands])
     done = subprocess.run(
-        [str(HF), "jobs", *words], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", _COMMANDS, words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    answers: list[list[Any]] = json.loads(done.stdout)
+    assert [code for code, _ in answers] == [0] * len(commands), (answers, done.stderr)
+    return [text for _, text in answers]
 
 
 def test_the_hub_s_own_command_line_works_with_jobs(sandbox: Sandbox, api: HfApi) -> None:
     finished = run(api, "print('hello')", namespace=USER, labels={"run": "r-1"})
     waiting = run(api, WAITS, namespace=USER)
     sandbox.jobs.wait_until_ended(finished)
-    assert finished in hf(sandbox, "ps", "-a", "--namespace", USER, "--format", "json")
-    inspected: Any = json.loads(hf(sandbox, "inspect", f"{USER}/{finished}", "--format", "json"))
-    assert inspected[0]["status"]["stage"] == "COMPLETED"
-    assert hf(sandbox, "logs", f"{USER}/{finished}").strip() == "hello"
-    assert "a10g-small" in hf(sandbox, "hardware")
-    hf(sandbox, "cancel", f"{USER}/{waiting}")
+    sandbox.jobs.wait_until_running(waiting)
+    listed, labelled, inspected, logs, tail, hardware, waited, _, ran = hf(
+        sandbox,
+        ["ps", "-a", "--namespace", USER, "--format", "json"],
+        ["ps", "-a", "--namespace", USER, "--label", "run=r-1", "--format", "json"],
+        ["inspect", f"{USER}/{finished}", "--format", "json"],
+        ["logs", f"{USER}/{finished}"],
+        ["logs", "--tail", "1", f"{USER}/{finished}"],
+        ["hardware"],
+        ["wait", "--timeout", "30s", f"{USER}/{finished}"],
+        ["cancel", f"{USER}/{waiting}"],
+        ["run", "--namespace", USER, IMAGE, "python", "-c", "print(6 * 7)"],
+    )
+    assert {one["id"] for one in json.loads(listed)} == {finished, waiting}
+    assert {one["id"] for one in json.loads(labelled)} == {finished}
+    assert json.loads(inspected)[0]["status"]["stage"] == "COMPLETED"
+    assert (logs.strip(), tail.strip()) == ("hello", "hello")
+    assert "a10g-small" in hardware
+    assert finished in waited
     assert sandbox.jobs.wait_until_ended(waiting).stage == "CANCELED"
-    out = hf(sandbox, "run", "--namespace", USER, IMAGE, "python", "-c", "print(6 * 7)")
-    assert "42" in out.splitlines()
+    assert "42" in ran.splitlines()
 
 
 def test_the_catalog_s_models_are_on_the_hub_and_gated_as_the_real_ones(

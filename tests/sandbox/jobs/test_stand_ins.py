@@ -28,6 +28,7 @@ from orchestrator.sandbox.jobs.stand_in import (
 )
 from orchestrator.sandbox.jobs.stand_ins import JOB_STAND_INS, job_stand_in
 from orchestrator.sandbox.standins.base import StandInOptions
+from orchestrator.sandbox.standins.tiny import TinyStandIn
 from tests.sandbox.jobs.stage import OUTPUT, Stage, scripts, submit
 
 KEEPER = ("uv", "run", "/o/code/job.py", "--candidate", "a/b-candidates", "--branch", "r-1")
@@ -98,6 +99,33 @@ def test_tiny_turns_off_what_needs_a_gpu_and_tells_each_change(tmp_path: Path) -
     assert value_of(prepared.command, "--precision") == "fp32"
     assert "engine: transformers instead of vllm" in prepared.differences
     assert "precision: fp32 instead of bf16" in prepared.differences
+
+
+@pytest.mark.parametrize(
+    ("set_by_stand_in", "asked", "told", "given"),
+    [
+        (10, None, [], None),
+        (10, "20", ["last layers: all 2 there are instead of 20"], None),
+        (1, "20", ["last layers: 1 instead of 20"], "1"),
+        (1, None, ["last layers: 1 (the job sets none)"], "1"),
+        (None, "20", ["last layers: all 2 there are instead of 20"], None),
+        (None, "1", [], "1"),
+    ],
+)
+def test_tiny_tells_once_which_layers_it_trains(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    set_by_stand_in: int | None,
+    asked: str | None,
+    told: list[str],
+    given: str | None,
+) -> None:
+    base, stand_in = tiny(tmp_path, last_layers=set_by_stand_in)
+    monkeypatch.setattr(TinyStandIn, "base_for", lambda *_: base)
+    flags = () if asked is None else ("--last-layers", asked)
+    prepared = prepare(stand_in, *SFT, "--train", "rows.jsonl", *flags)
+    assert [line for line in prepared.differences if "layers:" in line] == told
+    assert value_of(prepared.command, "--last-layers") == given
 
 
 @pytest.mark.parametrize(
@@ -231,6 +259,10 @@ def test_a_training_on_fewer_rows_says_how_many(tmp_path: Path) -> None:
     changed, told = with_fewer_rows(command, Path, 2, tmp_path / "fewer")
     assert told == ["training rows: the first 2 of 5"]
     assert Path(changed[-1]).read_text(encoding="utf-8") == '{"n": 0}\n{"n": 1}\n'
+    evaluated = (*command, "--validation", str(rows), "--probe", str(rows))
+    changed, told = with_fewer_rows(evaluated, Path, 4, tmp_path / "fewer")
+    assert told[1:] == ["validation rows: the first 1 of 5", "probe rows: the first 1 of 5"]
+    assert Path(changed[-1]).read_text(encoding="utf-8") == '{"n": 0}\n'
     assert with_fewer_rows(command, Path, 5, tmp_path / "fewer") == (command, [])
     assert with_fewer_rows(command[:3], Path, 2, tmp_path / "fewer") == (command[:3], [])
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import httpx2
 import pytest
-from huggingface_hub import HfApi, Volume, constants
+from huggingface_hub import HfApi, JobHardware, Volume, constants
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, JobNotFoundError
 from starlette.routing import Route
 
+from orchestrator.catalog import load_catalog
 from orchestrator.sandbox.jobs.conduct import JobsConduct
 from orchestrator.sandbox.jobs.hardware import FLAVORS
 from orchestrator.sandbox.jobs.routes import UNSERVED, job_routes
@@ -264,27 +265,16 @@ def test_flavors_can_be_withdrawn(stage: Stage) -> None:
 
 
 def test_the_hardware_costs_what_the_service_lists(stage: Stage) -> None:
-    listed = {
-        "cpu-basic": 0.01,
-        "cpu-upgrade": 0.03,
-        "t4-small": 0.4,
-        "t4-medium": 0.6,
-        "l4x1": 0.8,
-        "l4x4": 3.8,
-        "l40sx1": 1.8,
-        "a10g-small": 1.0,
-        "a10g-large": 1.5,
-        "a100-large": 2.5,
-        "a100x4": 10,
-        "h200": 5,
-        "h200x8": 40,
-    }
     with stage.serving() as api:
         hardware = {one.name: one for one in api.list_jobs_hardware()}
     assert {one.unit_label for one in hardware.values()} == {"minute"}
-    for name, usd_per_hour in listed.items():
-        assert hardware[name].unit_cost_micro_usd == round(usd_per_hour * 1e6 / 60)
-    assert set(hardware) == set(listed)
+    # All that the client and the catalog know, or a spec could be planned and not rehearsed.
+    planned = {one.name: one for one in load_catalog().jobs.flavors}
+    assert set(hardware) == {one.value for one in JobHardware} == set(planned)
+    for name, one in planned.items():
+        assert hardware[name].unit_cost_micro_usd == round(one.usd_per_hour * 1e6 / 60)
+        assert hardware[name].cpu == f"{one.vcpus} vCPU"
+        assert hardware[name].ram == f"{one.ram_gb:g} GB"
     accelerator = hardware["a10g-small"].accelerator
     assert accelerator is not None
     assert (accelerator.model, accelerator.vram) == ("A10G", "24 GB")

@@ -213,11 +213,32 @@ def test_all_weights_are_trained_where_the_stand_in_block_says_so(tmp_path: Path
 
 
 def test_a_prediction_is_made_on_short_rows_too(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    (tmp_path / "model").mkdir()
+    tokenizer.save(str(tmp_path / "model" / "tokenizer.json"))
     asked = (*_JOB, "generate.py", "--base-model", "a/b", "--adapter", "/tmp/a", "--rows")  # noqa: S108
     command = _stand_in(tmp_path).prepare([*asked, str(_rows(tmp_path))], Path).command
     assert "staged" not in str(value_of(command, "--rows"))
     assert value_of(command, "--adapter") == "/tmp/a"  # noqa: S108
-    assert value_of(command, "--max-new-tokens") == "40"
+    # {"agent": "billing_agent", "arguments": {"n": 1}} has five words, and one token ends it.
+    assert value_of(command, "--max-new-tokens") == "6"
+
+
+def test_rows_that_were_made_fewer_are_found_where_they_are(tmp_path: Path) -> None:
+    rows = _rows(tmp_path)
+    rows.write_text((json.dumps(_ROW) + "\n") * 3, encoding="utf-8")
+
+    def files(path: str) -> Path:
+        assert path == "/o/rows.jsonl", "only paths of the job are led to local ones"
+        return rows
+
+    prepared = _stand_in(tmp_path, rows=2).prepare([*_TRAIN, "/o/rows.jsonl"], files)
+    assert "training rows: the first 2 of 3" in prepared.differences
+    short = Path(str(value_of(prepared.command, "--train"))).read_text(encoding="utf-8")
+    assert len(short.splitlines()) == 2
 
 
 def test_rows_without_calls_stay_as_they_are(tmp_path: Path) -> None:

@@ -1,0 +1,41 @@
+"""Every spec that is shipped goes all the way on this machine, with a tiny model in its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.shipped import shipped_names
+from orchestrator.spec import load_spec
+from tests.pipeline.test_rehearse import document, run
+
+#: The quickest of hf-jobs; one of Vertex is rehearsed in `test_rehearse` every time. The others
+#: take longer together than all else.
+QUICK = {"code/llama-3.1-8b"}
+#: As many as the samples have, about; the support router has more.
+ROWS = 40
+
+
+def _every_spec() -> list[object]:
+    names = list(shipped_names())
+    assert set(names) >= QUICK
+    return [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow, id=name)
+        for name in names
+    ]
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("name", _every_spec())
+def test_every_shipped_spec_is_rehearsed_with_tiny(name: str, tmp_path: Path) -> None:
+    spec = load_spec(shipped_names()[name]).spec
+    rows = ROWS if name not in QUICK else ROWS // 2
+    result = document(run(["rehearse", name, "--limit", str(rows), "--json"], tmp_path))
+    assert result["state"] == ("PUBLISHED" if spec.publish else "COLLECTED")
+    assert result["stand_in"] == "tiny"
+    chain = ("tune", "merge", "export") if spec.export else ("tune",)
+    assert len(result["service_jobs"]) == len(chain)
+    assert "a random 2-layer model" in result["differences"][0]
+    assert result["metrics"]["loss"]["points"] > 0
+    assert Path(result["adapter_path"], "adapter_config.json").is_file()
