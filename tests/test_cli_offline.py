@@ -34,6 +34,7 @@ COMMANDS = [
     "resolve",
     "gc",
     "rehearse",
+    "score",
     "schema",
     "sandbox",
 ]

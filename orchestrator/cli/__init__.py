@@ -37,6 +37,7 @@ _COMMANDS = {
     "resolve": "Answer what an UNCERTAIN or HELD run waits for.",
     "gc": "List what no run needs any more, and remove it.",
     "rehearse": "Run a spec end to end on this machine, on a sandbox of its own.",
+    "score": "Score answers against what is expected, with intervals and slices.",
     "schema": "Print the JSON Schema of a spec, for editors.",
     "sandbox": "Cloud Storage, Vertex tuning and the Hub as local servers.",
 }

@@ -10,9 +10,9 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
 
-from orchestrator.calls import END_MARKS, Syntax, ToolCall, parse
+from orchestrator.calls import Syntax, ToolCall
+from orchestrator.evaluation.answered_calls import AGENT_JSON, read_answer, same_json
 from orchestrator.evaluation.intervals import Share, share_of
 
 
@@ -74,30 +74,16 @@ def read_call(answer: str, syntax: Syntax | None = None) -> ToolCall | None:
     Without a syntax, JSON of an agent and arguments. Text around the call makes it no answer: the
     service that takes it could not know which part to believe.
     """
-    if syntax is not None:
-        found = parse(answer, syntax)
-        whole = len(found.calls) == 1 and not found.text and not found.problems
-        return found.calls[0] if whole else None
-    text = answer.strip()
-    for mark in END_MARKS:
-        text = text.removesuffix(mark).rstrip()
-    try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict) or value.keys() != {"agent", "arguments"}:
-        return None
-    agent, arguments = value["agent"], value["arguments"]
-    if not isinstance(agent, str) or not isinstance(arguments, dict):
-        return None
-    return ToolCall(agent, arguments)
+    found = read_answer(answer, syntax or AGENT_JSON)
+    whole = len(found.calls) == 1 and not found.text and not found.problem
+    return found.calls[0] if whole else None
 
 
 def score_row(expected: ToolCall, answer: str, syntax: Syntax | None = None) -> RowScore:
     """Hold one answer against the call that its row expects."""
     given = read_call(answer, syntax)
     agent_right = given is not None and given.name == expected.name
-    same = given is not None and _same(given.arguments, expected.arguments)
+    same = given is not None and same_json(given.arguments) == same_json(expected.arguments)
     return RowScore(
         expected_agent=expected.name,
         agent=given.name if given is not None else None,
@@ -143,20 +129,3 @@ def _commonest(calls: Sequence[ToolCall]) -> ToolCall:
 
 def _canonical(call: ToolCall) -> str:
     return json.dumps([call.name, call.arguments], sort_keys=True)
-
-
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Equal as JSON: true is not 1 there, as it is for Python."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys are there once: of two values nobody knows which is meant."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is there twice")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")

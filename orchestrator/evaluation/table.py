@@ -1,0 +1,265 @@
+"""Scores of many answers as one table: metrics, slices, the constant answer, causes; as data.
+
+The constant answer is the best of the commonest expected answers of these very rows, given to
+every row whatever it asks. It has seen the answers, so it is a bound, not a rival that was trained.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.errors import InputError, Place
+from orchestrator.evaluation.scores import (
+    Answered,
+    Metric,
+    MetricKind,
+    RowScores,
+    Scorer,
+    by_slice,
+    metrics_of,
+)
+
+#: So many of the commonest expected answers are tried as the constant one.
+CONSTANTS_TRIED = 10
+COLUMNS = ("slice", "of", "metric", "value", "low", "high", "rows", "constant", "better")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The best constant answer: what it scores, and how many rows expect it to the letter.
+
+    `tried` answers of `different` expected ones were compared.
+    """
+
+    metrics: tuple[Metric, ...]
+    expected_by: int
+    tried: int
+    different: int
+
+    @property
+    def note(self) -> str:
+        """What it is, in a sentence."""
+        of = "all" if self.tried == self.different else f"the {self.tried} commonest"
+        rows = "1 row expects" if self.expected_by == 1 else f"{self.expected_by} rows expect"
+        return (
+            "the best constant answer for these very rows, which it has seen: of "
+            f"{of} of {self.different} different expected answers ({rows} it)"
+        )
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The metrics of the rows of one slice."""
+
+    name: str
+    value: str
+    rows: int
+    metrics: tuple[Metric, ...]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why answers are wrong, how many rows say so, and the key of the first of them."""
+
+    words: str
+    rows: int
+    example_key: str
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """All that is known of the answers to some rows."""
+
+    scorer: str
+    kinds: tuple[MetricKind, ...]
+    rows: int
+    metrics: tuple[Metric, ...]
+    constant: Constant
+    slices: tuple[Slice, ...]
+    causes: tuple[Cause, ...]
+
+    def kind(self, name: str) -> MetricKind:
+        """What a metric of this table means."""
+        return next(one for one in self.kinds if one.name == name)
+
+    def constant_value(self, name: str) -> float | None:
+        """What the constant answer scores in a metric."""
+        return next((one.value for one in self.constant.metrics if one.name == name), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The table as data."""
+        return {
+            "scorer": self.scorer,
+            "rows": self.rows,
+            "metrics": [
+                {
+                    **_figures(one),
+                    "constant": self.constant_value(one.name),
+                    "better": _better(self.kind(one.name)),
+                    "meaning": self.kind(one.name).meaning,
+                }
+                for one in self.metrics
+            ],
+            "constant": {
+                "note": self.constant.note,
+                "expected_by": self.constant.expected_by,
+                "metrics": [_figures(one) for one in self.constant.metrics],
+            },
+            "slices": [
+                {
+                    "slice": one.name,
+                    "of": one.value,
+                    "rows": one.rows,
+                    "metrics": [_figures(metric) for metric in one.metrics],
+                }
+                for one in self.slices
+            ],
+            "causes": [
+                {"cause": one.words, "rows": one.rows, "example": one.example_key}
+                for one in self.causes
+            ],
+        }
+
+    def lines(self) -> list[tuple[str, ...]]:
+        """The table by `COLUMNS`, metrics of all rows first; numbers with six digits."""
+        lines = [
+            ("", "", *_cells(one), _number(self.constant_value(one.name)), self._better(one))
+            for one in self.metrics
+        ]
+        for part in self.slices:
+            lines += [
+                (part.name, part.value, *_cells(one), "", self._better(one)) for one in part.metrics
+            ]
+        return lines
+
+    def to_csv(self) -> str:
+        """The lines as CSV, with a header."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([_inert(cell) for cell in line] for line in self.lines())
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """The lines as a table of Markdown, and the causes as another."""
+        lines = [_markdown(COLUMNS), _markdown(["---"] * len(COLUMNS))]
+        lines += [_markdown(line) for line in self.lines()]
+        if self.causes:
+            lines += ["", _markdown(("cause", "rows", "example")), _markdown(["---"] * 3)]
+            lines += [_markdown((one.words, str(one.rows), one.example_key)) for one in self.causes]
+        return "\n".join([*lines, "", f"constant: {self.constant.note}.", ""])
+
+    def _better(self, metric: Metric) -> str:
+        return _better(self.kind(metric.name))
+
+
+def score_table(
+    scorer: Scorer,
+    rows: Sequence[Answered],
+    *,
+    places: Mapping[str, Place] | None = None,
+    seed: int = 0,
+) -> ScoreTable:
+    """Score rows. `places` says by key where an error in what is expected stands.
+
+    Raises `InputError` where there are no rows, or what a row expects cannot be scored.
+    """
+    if not rows:
+        raise InputError("there are no rows to score")
+    scored = [_scored(scorer, row, places or {}) for row in rows]
+    parts = by_slice(scored)
+    return ScoreTable(
+        scorer.name,
+        scorer.metrics,
+        len(scored),
+        metrics_of(scorer, scored, seed=seed),
+        best_constant(scorer, rows, seed=seed),
+        tuple(
+            Slice(name, value, len(part), metrics_of(scorer, part, seed=seed))
+            for (name, value), part in parts.items()
+        ),
+        _grouped(scored),
+    )
+
+
+def best_constant(scorer: Scorer, rows: Sequence[Answered], *, seed: int = 0) -> Constant:
+    """The best of the commonest expected answers, by the scorer's first metric that it has."""
+    counts = Counter(row.expected for row in rows)
+    tried = sorted(counts, key=lambda text: (-counts[text], text))[:CONSTANTS_TRIED]
+    best: tuple[float, str, list[RowScores]] | None = None
+    for text in tried:
+        scored = [scorer.score(replace(row, predicted=text)) for row in rows]
+        worth = _worth(scorer, scored)
+        if best is None or worth > best[0]:  # of equals the commonest
+            best = worth, text, scored
+    if best is None:
+        raise ValueError("there are no rows")
+    _, text, scored = best
+    return Constant(metrics_of(scorer, scored, seed=seed), counts[text], len(tried), len(counts))
+
+
+def _worth(scorer: Scorer, scored: Sequence[RowScores]) -> float:
+    for kind in scorer.metrics:
+        parts = [one for one in map(kind.parts_of, scored) if one is not None]
+        if parts:
+            value = kind.value_of(parts)
+            return value if kind.higher_is_better else -value
+    return 0.0
+
+
+def _scored(scorer: Scorer, row: Answered, places: Mapping[str, Place]) -> RowScores:
+    try:
+        return scorer.score(row)
+    except InputError as error:
+        error.where = error.where or places.get(row.key)
+        raise
+
+
+def _grouped(scored: Sequence[RowScores]) -> tuple[Cause, ...]:
+    """Causes by how many rows have them."""
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for row in scored:
+        for words in dict.fromkeys(row.causes):
+            counts[words] += 1
+            first.setdefault(words, row.key)
+    order = sorted(counts, key=lambda words: (-counts[words], words))
+    return tuple(Cause(words, counts[words], first[words]) for words in order)
+
+
+def _better(kind: MetricKind) -> str:
+    return "higher" if kind.higher_is_better else "lower"
+
+
+def _figures(metric: Metric) -> dict[str, Any]:
+    return {
+        "name": metric.name,
+        "value": metric.value,
+        "low": metric.low,
+        "high": metric.high,
+        "rows": metric.rows,
+    }
+
+
+def _cells(metric: Metric) -> tuple[str, ...]:
+    figures = (metric.value, metric.low, metric.high)
+    return (metric.name, *map(_number, figures), str(metric.rows))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _inert(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: slices are named by rows."""
+    return f"'{cell}" if cell.startswith(("=", "@", "+", "\t", "\r")) else cell
+
+
+def _markdown(cells: Sequence[str]) -> str:
+    flat = (" ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(one.replace('<', '&lt;') for one in flat)} |"
