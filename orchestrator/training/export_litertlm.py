@@ -20,11 +20,8 @@ beside it. Standard output: one JSON object a line. Exit codes: 0 exported; 1 th
 from __future__ import annotations
 
 import argparse
-import contextlib
-import hashlib
 import importlib
 import io
-import json
 import mmap
 import os
 import re
@@ -39,23 +36,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # beside this file wherever it runs, in the package where types are checked
     from orchestrator.training import litertlm_metadata
+    from orchestrator.training.export_run import BadInput, ExportFailed, run, write_result
 else:
     # Run with -I, python does not look beside the script by itself.
     if str(Path(__file__).resolve().parent) not in sys.path:
         sys.path.insert(0, str(Path(__file__).resolve().parent))
     import litertlm_metadata
+    from export_run import BadInput, ExportFailed, run, write_result
 
 CONVERTER = "litert-torch 0.10.0"
 RECIPES = {"dynamic_int8": "dynamic_wi8_afp32", "none": "none"}
 SENTINEL = "SENTINEL0X"
-
-
-class BadInput(Exception):
-    """The arguments or the model are wrong: exit code 2."""
-
-
-class ExportFailed(Exception):
-    """The export went wrong: exit code 1."""
 
 
 @dataclass(frozen=True)
@@ -247,44 +238,24 @@ def export(arguments: argparse.Namespace) -> dict[str, Any]:
         if problems:
             raise ExportFailed(f"{file.name}: {'; '.join(problems)}")
         shutil.move(made, file)
-    with file.open("rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
-    result = {
-        "format": "litertlm",
-        "file": file.name,
-        "bytes": file.stat().st_size,
-        "sha256": digest,
-        "quantization": arguments.quantization,
-        "kv_cache": written.kv_cache,
-        "prefill": list(written.prefill),
-        "start": written.start,
-        "stop": list(written.stop),
-        "model_type": written.model_type,
-        "declares_tools": judged.declares_tools,
-        "converter": CONVERTER,
-    }
-    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-    (arguments.output / "export.json").write_text(text, encoding="utf-8")
-    return result
+    return write_result(
+        file,
+        "litertlm",
+        quantization=arguments.quantization,
+        kv_cache=written.kv_cache,
+        prefill=list(written.prefill),
+        start=written.start,
+        stop=list(written.stop),
+        model_type=written.model_type,
+        declares_tools=judged.declares_tools,
+        converter=CONVERTER,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; the exit code."""
     arguments = parse_arguments(argv)
-    stream = sys.stdout
-    try:
-        # Libraries print what they like; standard output is for the events alone.
-        with contextlib.redirect_stdout(sys.stderr):
-            result = export(arguments)
-    except BadInput as error:
-        sys.stderr.write(f"export_litertlm.py: {error}\n")
-        return 2
-    except (ExportFailed, RuntimeError, MemoryError, OSError) as error:
-        print(json.dumps({"event": "failed", "message": str(error)}), file=stream, flush=True)
-        sys.stderr.write(f"export_litertlm.py: {error}\n")
-        return 1
-    print(json.dumps({"event": "end", **result}, ensure_ascii=False), file=stream, flush=True)
-    return 0
+    return run("export_litertlm.py", lambda: export(arguments))
 
 
 if __name__ == "__main__":
