@@ -83,7 +83,12 @@ def command(
                 asked = evaluation_of(prepared, folder / ANSWERS, display)
                 before = asked.before()
             result = rehearse(
-                prepared, folder, stand_in=stand_in, notify=display.tell, reporter=display
+                prepared,
+                folder,
+                stand_in=stand_in,
+                notify=display.tell,
+                reporter=display,
+                check=interrupts.check,
             )
             if asked and before and result.outcome.error is None:
                 answers = asked.before_and_after(before, result.adapter_folder)

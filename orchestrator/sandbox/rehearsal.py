@@ -78,8 +78,12 @@ def rehearse(
     notify: Callable[[str], None],
     reporter: Reporter = SILENT,
     clock: Clock = SYSTEM_CLOCK,
+    check: Callable[[], None] = lambda: None,
 ) -> Rehearsal:
-    """Run a plan on a new sandbox in `folder`, which must be empty or absent."""
+    """Run a plan on a new sandbox in `folder`, which must be empty or absent.
+
+    `check` raises if somebody wants an end: an interruption that came amid a callback is lost.
+    """
     started_s = clock.elapsed_s()
     if folder.exists() and (not folder.is_dir() or _holds_something(folder)):
         raise InputError(
@@ -104,6 +108,7 @@ def rehearse(
             with reporter.waiting(f"{stand_in} stands in for {prepared.plan.model.hub_id}"):
                 interval_s = _POLL_INTERVAL_S
                 while _goes_on(outcome):
+                    check()
                     _wait(sandbox, clock, interval_s)
                     interval_s = min(interval_s * 1.3, _LONGEST_INTERVAL_S)
                     outcome = pipeline.poll([run.id])[0]
