@@ -97,18 +97,20 @@ T4 = [
 ]
 
 
+def attention_job(
+    shape: DecoderShape, bits: str, rank: int, rows: int, longest: int, **changed: object
+) -> TrainingShape:
+    """What was run on the T4: a LoRA of the four projections of attention."""
+    targets = ("q_proj", "k_proj", "v_proj", "o_proj")
+    given = {"rank": rank, "targets": targets, "batch_size": rows, "longest": longest}
+    return job(shape, quantization=bits, **given, **changed)
+
+
 @pytest.mark.parametrize(("shape", "bits", "rank", "rows", "longest", "mib", "_step_s"), T4)
 def test_memory_is_that_which_a_t4_took_or_a_little_more(
     shape: DecoderShape, bits: str, rank: int, rows: int, longest: int, mib: int, _step_s: float
 ) -> None:
-    made = job(
-        shape,
-        rank=rank,
-        targets=("q_proj", "k_proj", "v_proj", "o_proj"),
-        batch_size=rows,
-        longest=longest,
-        quantization=bits,
-    )
+    made = attention_job(shape, bits, rank, rows, longest)
     needed = sum(term.size_bytes for term in memory_terms(made, "fp16", on_card=True))
     if bits == "4bit":  # the rest in 32 bits, scales not quantized, and a residual stream of fp32
         needed += 2 * (shape.parameters - packed(shape))
@@ -122,13 +124,12 @@ def test_memory_is_that_which_a_t4_took_or_a_little_more(
 def test_a_step_takes_as_long_as_it_took_on_a_t4(
     shape: DecoderShape, bits: str, rank: int, rows: int, longest: int, _mib: int, step_s: float
 ) -> None:
-    made = job(
+    made = attention_job(
         shape,
-        rank=rank,
-        targets=("q_proj", "k_proj", "v_proj", "o_proj"),
-        batch_size=rows,
-        longest=longest,
-        quantization=bits,
+        bits,
+        rank,
+        rows,
+        longest,
         train_rows=100 * rows,
         train_tokens=100 * rows * longest,
         precision="fp16",

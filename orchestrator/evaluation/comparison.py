@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.evaluation.intervals import Paired, paired
+from orchestrator.evaluation.intervals import Paired, paired, sign_test
 from orchestrator.evaluation.resampling import RESAMPLES, draws, percentile_interval
 from orchestrator.evaluation.scores import (
     NOTHING,
@@ -156,20 +156,13 @@ def better_than(
     if changes is not None:
         gained, lost = changes.gained, changes.lost
         good, bad = (gained, lost) if kind.higher_is_better else (lost, gained)
-        p_value, test = _sign_test(good, bad), "McNemar, exact, one-sided"
+        p_value, test = sign_test(good, bad), "McNemar, exact, one-sided"
     else:
         resamples = max(RESAMPLES, math.ceil(_AT_THE_EDGE / (1 - confidence)))
         drawn = found.differences(seed, resamples)
         p_value, test = found.one_sided(drawn), "paired bootstrap, one-sided"
     better = found.gain > 0 and p_value < 1 - confidence
     return Better(better, confidence, p_value, found.difference, len(found.before), test)
-
-
-def _sign_test(good: int, bad: int) -> float:
-    """How likely at least `good` of all changes are good where both ways are as likely."""
-    tail: int = sum(math.comb(good + bad, count) for count in range(bad + 1))
-    share: float = tail / 2 ** (good + bad)
-    return share
 
 
 @dataclass(frozen=True)
@@ -179,7 +172,7 @@ class _Pairs:
     kind: MetricKind
     before: Sequence[tuple[Part, ...]]
     after: Sequence[tuple[Part, ...]]
-    #: How many of the rows count in both runs.
+    #: The metric before and after.
     values: tuple[float, float]
 
     @classmethod

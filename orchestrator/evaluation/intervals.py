@@ -64,14 +64,16 @@ class Paired:
     @property
     def p_value(self) -> float:
         """McNemar's exact test, two-sided: how likely so uneven a change is by chance alone."""
-        changed = self.gained + self.lost
-        if changed == 0:
-            return 1.0
-        fewer = min(self.gained, self.lost)
-        tail: int = sum(math.comb(changed, count) for count in range(fewer + 1))
-        # Whole numbers, divided once: 2**changed is beyond a float for thousands of changes.
-        both: float = 2 * tail / 2**changed
-        return min(1.0, both)
+        more, fewer = max(self.gained, self.lost), min(self.gained, self.lost)
+        return min(1.0, 2 * sign_test(more, fewer))
+
+
+def sign_test(good: int, bad: int) -> float:
+    """How likely at least `good` of all changes are good where both ways are as likely."""
+    tail: int = sum(math.comb(good + bad, count) for count in range(bad + 1))
+    # Whole numbers, divided once: 2**changes is beyond a float for thousands of them.
+    share: float = tail / 2 ** (good + bad)
+    return share
 
 
 def paired(before: Sequence[bool], after: Sequence[bool]) -> Paired:

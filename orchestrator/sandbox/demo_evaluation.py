@@ -150,18 +150,20 @@ class DemoEvaluation:
         if not rows:
             raise InputError(f"{self.held_out}: holds no rows", hint="Hold some rows out.")
         output = self.folder / name
+        # A file of its own: conditions are asked side by side.
+        asked = self._written(f"{name}-rows", rows)
         with self.reporter.waiting(f"{name}: {len(rows)} held-out rows are answered"):
-            self._generate(self._written("held-out", rows), output, arguments)
+            self._generate(rows, asked, output, arguments)
         answers = _answers(output / "predictions.jsonl", len(rows))
         return Condition(name, score(_calls(rows), answers))
 
-    def _generate(self, rows: Path, output: Path, arguments: Sequence[str]) -> None:
+    def _generate(
+        self, rows: Sequence[ShortRow], asked: Path, output: Path, arguments: Sequence[str]
+    ) -> None:
         command = [sys.executable, str(Path(generate.__file__))]
         command += ["--base-model", str(self.model_folder), "--base-model-name", MODEL_NAME]
-        command += ["--rows", str(rows), "--output", str(output), *arguments]
-        longest = longest_answer_tokens(
-            read_short_rows(self.held_out), self.model_folder / "tokenizer.json"
-        )
+        command += ["--rows", str(asked), "--output", str(output), *arguments]
+        longest = longest_answer_tokens(rows, self.model_folder / "tokenizer.json")
         # Answers as long as the longest right one: what goes on behind it is wrong anyway.
         command += ["--max-new-tokens", str(longest), "--batch-size", str(BATCH_ROWS)]
         command += ["--seed", str(self.seed), "--threads", str(self.threads), "--precision", "fp32"]

@@ -24,7 +24,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # beside this file wherever it runs, in the package where types are checked
     from orchestrator.training import ollama_template
+    from orchestrator.training.argument_types import file_name, whole
     from orchestrator.training.export_run import BadInput, ExportFailed, run, write_result
     from orchestrator.training.sft_probe import calls_module
 else:
@@ -41,6 +41,7 @@ else:
     if str(Path(__file__).resolve().parent) not in sys.path:
         sys.path.insert(0, str(Path(__file__).resolve().parent))
     import ollama_template
+    from argument_types import file_name, whole
     from export_run import BadInput, ExportFailed, run, write_result
     from sft_probe import calls_module
 
@@ -70,19 +71,6 @@ class Written:
 # --- Arguments ---------------------------------------------------------------------------------
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
-    return value
-
-
-def _name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}", text):
-        raise argparse.ArgumentTypeError(f"{text}: letters, digits, dots, dashes and underscores")
-    return text
-
-
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; argparse itself exits with 2 where it is wrong."""
     parser = argparse.ArgumentParser(
@@ -92,8 +80,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--model", required=True, type=Path, help="folder of the model, as merge.py writes it")
     add("--output", required=True, type=Path, help="folder for the results")
     add("--outtype", choices=OUTTYPES, default="q8_0", help="how the weights are stored")
-    add("--name", type=_name, default="model", help="name of the file, without .gguf")
-    add("--context", type=_count, help="tokens that Ollama holds, prompt and answer together")
+    add("--name", type=file_name, default="model", help="name of the file, without .gguf")
+    add("--context", type=whole(1), help="tokens that Ollama holds, prompt and answer together")
     add("--no-modelfile", action="store_true", help="write no Modelfile")
     return parser.parse_args(argv)
 

@@ -36,12 +36,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # beside this file wherever it runs, in the package where types are checked
     from orchestrator.training import litertlm_metadata
+    from orchestrator.training.argument_types import file_name, whole
     from orchestrator.training.export_run import BadInput, ExportFailed, run, write_result
 else:
     # Run with -I, python does not look beside the script by itself.
     if str(Path(__file__).resolve().parent) not in sys.path:
         sys.path.insert(0, str(Path(__file__).resolve().parent))
     import litertlm_metadata
+    from argument_types import file_name, whole
     from export_run import BadInput, ExportFailed, run, write_result
 
 CONVERTER = "litert-torch 0.10.0"
@@ -63,19 +65,6 @@ class Written:
 # --- Arguments ---------------------------------------------------------------------------------
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
-    return value
-
-
-def _name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}", text):
-        raise argparse.ArgumentTypeError(f"{text}: letters, digits, dots, dashes and underscores")
-    return text
-
-
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; argparse itself exits with 2 where it is wrong."""
     parser = argparse.ArgumentParser(
@@ -84,10 +73,12 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", required=True, type=Path, help="folder of the model, as merge.py writes it")
     add("--output", required=True, type=Path, help="folder for the results")
-    add("--prefill", type=_count, nargs="+", default=[256], help="tokens of a prompt read at once")
-    add("--kv-cache", type=_count, default=1024, help="tokens held, prompt and answer together")
+    add(
+        "--prefill", type=whole(1), nargs="+", default=[256], help="tokens of a prompt read at once"
+    )
+    add("--kv-cache", type=whole(1), default=1024, help="tokens held, prompt and answer together")
     add("--quantization", choices=sorted(RECIPES), default="dynamic_int8")
-    add("--name", type=_name, default="model", help="name of the file, without .litertlm")
+    add("--name", type=file_name, default="model", help="name of the file, without .litertlm")
     arguments = parser.parse_args(argv)
     if max(arguments.prefill) >= arguments.kv_cache:
         parser.error(

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:  # beside this file wherever it runs, in the package where types are checked
     from orchestrator.training import generate_vllm
     from orchestrator.training.adapter_on_base import check_base
+    from orchestrator.training.argument_types import whole
     from orchestrator.training.generate_diagnose import Asked, diagnose
     from orchestrator.training.generate_model import (
         Engine,
@@ -57,6 +58,7 @@ else:
         sys.path.insert(0, str(Path(__file__).resolve().parent))
     import generate_vllm
     from adapter_on_base import check_base
+    from argument_types import whole
     from generate_diagnose import Asked, diagnose
     from generate_model import (
         TransformersEngine,
@@ -74,17 +76,6 @@ else:
 _VLLM_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def _at_least(minimum: int) -> Any:
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < minimum:
-            raise argparse.ArgumentTypeError(f"must be at least {minimum}, not {text}")
-        return value
-
-    parse.__name__ = "whole number"
-    return parse
-
-
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments, with what follows from others filled in; raises `BadInput`."""
     parser = argparse.ArgumentParser(
@@ -98,17 +89,17 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--other-base", action="store_true", help="although the adapter names another base")
     add("--rows", required=True, type=Path, help="JSONL rows: prompt and completion, or messages")
     add("--output", required=True, type=Path, help="folder for predictions.jsonl and run.json")
-    add("--max-new-tokens", type=_at_least(1), default=256, help="longest answer, in tokens")
-    add("--batch-size", type=_at_least(1), default=8, help="rows answered at a time")
+    add("--max-new-tokens", type=whole(1), default=256, help="longest answer, in tokens")
+    add("--batch-size", type=whole(1), default=8, help="rows answered at a time")
     add("--stop", nargs="+", default=[], metavar="TEXT", help="texts that end an answer")
     add("--few-shot", type=Path, help="JSONL rows to show as examples before each prompt")
-    add("--shots", type=_at_least(0), default=0, help="how many of them; never the row itself")
-    add("--limit", type=_at_least(1), help="answer only the first rows")
-    add("--seed", type=_at_least(0), default=42, help="draws the examples")
+    add("--shots", type=whole(0), default=0, help="how many of them; never the row itself")
+    add("--limit", type=whole(1), help="answer only the first rows")
+    add("--seed", type=whole(0), default=42, help="draws the examples")
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    add("--threads", type=_at_least(1), help="threads of the processor")
+    add("--threads", type=whole(1), help="threads of the processor")
     add("--engine", choices=("auto", "transformers", "vllm"), default="auto")
-    add("--diagnose", type=_at_least(0), default=0, metavar="N", help="show N rows in every way")
+    add("--diagnose", type=whole(0), default=0, metavar="N", help="show N rows in every way")
     arguments = parser.parse_args(argv)
     arguments.base_model_name = arguments.base_model_name or arguments.base_model
     if (arguments.shots > 0) != (arguments.few_shot is not None):

@@ -7,6 +7,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.training.argument_types import whole
+else:
+    from argument_types import whole
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 #: Stands for every linear module but the head.
@@ -137,8 +143,8 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         default="none",
         help="hold the frozen weights in 4 bits (NF4, bitsandbytes): with lora, this is QLoRA",
     )
-    add("--rank", type=_whole(1), default=16, help="rank of the adapter")
-    add("--alpha", type=_whole(1), help="scale of the adapter; twice the rank if not given")
+    add("--rank", type=whole(1), default=16, help="rank of the adapter")
+    add("--alpha", type=whole(1), help="scale of the adapter; twice the rank if not given")
     add("--dropout", type=_real(0, 1), default=0.0, help="share of an adapter's inputs left out")
     add(
         "--targets",
@@ -146,13 +152,13 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE",
         help=f"names of the modules to adapt, or {ALL_LINEAR}; if not given: {' '.join(TARGETS)}",
     )
-    add("--last-layers", type=_whole(1), metavar="N", help="train only the last N blocks")
+    add("--last-layers", type=whole(1), metavar="N", help="train only the last N blocks")
 
 
 def _add_steps(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("how it is trained").add_argument
     positive = _real(0, math.inf, low_included=False)
-    add("--epochs", type=_whole(1), default=3, help="times that all rows are seen")
+    add("--epochs", type=whole(1), default=3, help="times that all rows are seen")
     add("--learning-rate", type=positive, default=2e-4, help="highest step size")
     add("--weight-decay", type=_real(0, math.inf), default=0.0, help="pull of weights towards zero")
     add(
@@ -163,23 +169,23 @@ def _add_steps(parser: argparse.ArgumentParser) -> None:
     )
     add("--scheduler", choices=SCHEDULERS, default="cosine", help="how the step size falls")
     add("--optimizer", choices=OPTIMIZERS, default="adamw_torch_fused", help="rule of the steps")
-    add("--batch-size", type=_whole(1), default=8, help="rows that go through the model at once")
+    add("--batch-size", type=whole(1), default=8, help="rows that go through the model at once")
     add(
         "--gradient-accumulation",
-        type=_whole(1),
+        type=whole(1),
         default=1,
         metavar="N",
         help="batches that make one step",
     )
     add("--max-grad-norm", type=positive, default=1.0, help="longer gradients are cut to this")
-    add("--max-length", type=_whole(2), default=2048, help="tokens a row; the rest is cut off")
+    add("--max-length", type=whole(2), default=2048, help="tokens a row; the rest is cut off")
     add("--packing", action="store_true", help="put several rows in one; needs FlashAttention")
     add(
         "--group-by-length",
         action="store_true",
         help="put rows of like length in one batch, so that less is padding",
     )
-    add("--seed", type=_whole(0), default=42, help="of the adapter, the order and the dropout")
+    add("--seed", type=whole(0), default=42, help="of the adapter, the order and the dropout")
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:
@@ -190,20 +196,20 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="numbers that are computed with; auto takes what machine and model bear",
     )
-    add("--threads", type=_whole(1), metavar="N", help="threads of the processor to use")
+    add("--threads", type=whole(1), metavar="N", help="threads of the processor to use")
 
 
 def _add_watching(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("checkpoints and watching").add_argument
     add(
         "--save-steps",
-        type=_whole(1),
+        type=whole(1),
         metavar="N",
         help="evaluate and save every N steps; if not given, after each epoch",
     )
     add(
         "--plateau-patience",
-        type=_whole(1),
+        type=whole(1),
         metavar="N",
         help="end after N evaluations without a lower loss; needs --validation",
     )
@@ -240,17 +246,6 @@ def _refuse_contradictions(parser: argparse.ArgumentParser, found: argparse.Name
         parser.error("--plateau-patience needs --validation: it looks at the loss there")
     if found.max_unparsed is not None and (not found.probe or found.answer_syntax == "none"):
         parser.error("--max-unparsed needs --probe and an --answer-syntax other than none")
-
-
-def _whole(minimum: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text)
-        if value < minimum:
-            raise argparse.ArgumentTypeError(f"must be at least {minimum}, not {text}")
-        return value
-
-    parse.__name__ = "whole number"
-    return parse
 
 
 def _real(low: float, high: float, *, low_included: bool = True) -> Callable[[str], float]:

@@ -28,6 +28,9 @@ TOKEN = "hf_alice"
 CANDIDATE = "alice/router-candidates"
 RUN = "run-1"
 GIVE_UP_S = 60.0
+#: The state of an optimizer, and all files of a checkpoint that `save` makes.
+STATE = {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
+WHOLE = {"adapter_model.safetensors", "trainer_state.json"} | STATE
 
 #: What a fake script has at hand: events, checkpoints, and a gate at which it waits for the test.
 BEGIN = """

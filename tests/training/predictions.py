@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.sandbox.standins import tiny_model
 from orchestrator.training import generate
-from tests.training.trainings import environment
+from tests.training.trainings import run_driver
 
 SCRIPTS = Path(generate.__file__).parent
 TOOLS = [{"type": "function", "function": {"name": "math", "parameters": {}}}]
@@ -129,15 +127,4 @@ def run_all(folder: Path, steps: list[str | tuple[str, list[str]]]) -> Predicted
         "train": train,
         "steps": steps,
     }
-    (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", DRIVER, "plan.json"],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return Predicted(folder, json.loads((folder / "codes.json").read_text(encoding="utf-8")))
+    return Predicted(folder, run_driver(DRIVER, folder, plan))

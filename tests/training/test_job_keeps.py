@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.training import job_kept
-from tests.training.keeper_stage import CANDIDATE, RUN, TOKEN, JobHub, Place, served
-
-STATE = {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
-WHOLE = {"adapter_model.safetensors", "trainer_state.json"} | STATE
-
-
-@pytest.fixture(scope="module")
-def served_hub() -> Iterator[JobHub]:
-    with served() as hub:
-        yield hub
-
-
-@pytest.fixture
-def hub(served_hub: JobHub, tmp_path: Path) -> JobHub:
-    served_hub.open(tmp_path / "hub")
-    return served_hub
-
-
-@pytest.fixture
-def place(hub: JobHub, tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path / "job", hub)
-    yield place
-    place.close()
+from tests.training.keeper_stage import CANDIDATE, RUN, STATE, TOKEN, WHOLE, JobHub, Place
 
 
 def checkpoint(step: int, names: set[str]) -> set[str]:

@@ -5,40 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.training.keeper_stage import CANDIDATE, RUN, JobHub, Place, Running, served
+from tests.training.keeper_stage import CANDIDATE, RUN, STATE, WHOLE, JobHub, Place, Running
 
-STATE = {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
-WHOLE = {"adapter_model.safetensors", "trainer_state.json"} | STATE
 KEPT_3 = {f"checkpoint-3/{name}" for name in WHOLE}
 KEPT_6 = {f"checkpoint-6/{name}" for name in WHOLE}
 FINAL = {"final/adapter_model.safetensors", "result.json"}
 CONTENT = "cdn-lfs"
 SOON = ("--retry-for-s", "0.3")
-
-
-@pytest.fixture(scope="module")
-def served_hub() -> Iterator[JobHub]:
-    with served() as hub:
-        yield hub
-
-
-@pytest.fixture
-def hub(served_hub: JobHub, tmp_path: Path) -> JobHub:
-    served_hub.open(tmp_path / "hub")
-    return served_hub
-
-
-@pytest.fixture
-def place(hub: JobHub, tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path / "job", hub)
-    yield place
-    place.close()
 
 
 def result_of(hub: JobHub, home: Path, prefix: str = "attempt-1") -> dict[str, Any]:

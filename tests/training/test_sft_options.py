@@ -165,7 +165,8 @@ def test_the_parser_s_syntaxes_can_all_be_asked_for() -> None:
 
 def test_the_files_run_from_wherever_they_are_put_together(tmp_path: Path) -> None:
     folder = Path(sft.__file__).parent
-    for file in (*folder.glob("sft*.py"), folder.parent / "calls.py"):
+    shared = (folder / "argument_types.py", folder.parent / "calls.py")
+    for file in (*folder.glob("sft*.py"), *shared):
         shutil.copy(file, tmp_path)
     script = [sys.executable, "-I", str(tmp_path / "sft.py"), "--help"]
     done = subprocess.run(script, cwd="/", capture_output=True, text=True, check=False)

@@ -177,9 +177,14 @@ def run_all(
         "hits": {name: asdict(hit) for name, hit in (hits or {}).items()},
         "after": after,
     }
+    return Trained(folder, run_driver(DRIVER, folder, plan))
+
+
+def run_driver(driver: str, folder: Path, plan: dict[str, Any]) -> Any:
+    """Run a driver on a plan in a process of its own; what it leaves in codes.json."""
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-I", "-c", DRIVER, "plan.json"],
+        [sys.executable, "-I", "-c", driver, "plan.json"],
         cwd=folder,
         env=environment(folder),
         capture_output=True,
@@ -188,4 +193,4 @@ def run_all(
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return Trained(folder, json.loads((folder / "codes.json").read_text(encoding="utf-8")))
+    return json.loads((folder / "codes.json").read_text(encoding="utf-8"))

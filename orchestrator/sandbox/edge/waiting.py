@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Iterator
 
 from starlette.types import Receive
 
 from orchestrator.sandbox.edge.clock import SandboxClock
+from orchestrator.sandbox.edge.waking import Wakers
 
 
 class Waiting:
@@ -17,20 +16,19 @@ class Waiting:
 
     def __init__(self, clock: SandboxClock) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
-        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._wakers = Wakers()
         self._closed = False
-        clock.on_advance(self._wake)
+        clock.on_advance(self._wakers.wake)
 
     def close(self) -> None:
         """End all waits, those still to come too."""
         self._closed = True
-        self._wake()
+        self._wakers.wake()
 
     async def pass_s(self, seconds: float) -> None:
         """Until the clock shows `seconds` more, by itself or because it was moved."""
         until_s = self._clock.elapsed_s() + seconds
-        with self._woken() as woken:
+        with self._wakers.woken() as woken:
             while not self._closed and (left_s := until_s - self._clock.elapsed_s()) > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(woken.wait(), left_s)
@@ -38,7 +36,7 @@ class Waiting:
 
     async def until_gone(self, receive: Receive) -> None:
         """Until the client hangs up."""
-        with self._woken() as woken:
+        with self._wakers.woken() as woken:
             gone = asyncio.ensure_future(_disconnected(receive))
             while not (self._closed or gone.done()):
                 turn = asyncio.ensure_future(woken.wait())
@@ -46,25 +44,6 @@ class Waiting:
                 turn.cancel()
                 woken.clear()
             gone.cancel()
-
-    @contextlib.contextmanager
-    def _woken(self) -> Iterator[asyncio.Event]:
-        """An event that is set whenever it is time to look again."""
-        one = (asyncio.get_running_loop(), asyncio.Event())
-        with self._lock:
-            self._waiting.add(one)
-        try:
-            yield one[1]
-        finally:
-            with self._lock:
-                self._waiting.discard(one)
-
-    def _wake(self) -> None:
-        with self._lock:
-            for loop, woken in self._waiting:
-                # A loop that is closed has no waits left.
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(woken.set)
 
 
 async def _disconnected(receive: Receive) -> None:

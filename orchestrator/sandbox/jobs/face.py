@@ -10,10 +10,10 @@ from pathlib import Path
 from orchestrator.sandbox.edge.book import FaultBook
 from orchestrator.sandbox.edge.clock import SandboxClock
 from orchestrator.sandbox.edge.rules import JobRule
+from orchestrator.sandbox.edge.waking import Wakers
 from orchestrator.sandbox.hub.access import HubFace
 from orchestrator.sandbox.jobs.conduct import JobsConduct
 from orchestrator.sandbox.jobs.hardware import FLAVORS
-from orchestrator.sandbox.jobs.logs import Wakers
 from orchestrator.sandbox.jobs.queue import JobsQueue
 from orchestrator.sandbox.jobs.records import JobRecord, JobStore, Stage
 from orchestrator.sandbox.jobs.runner import JobRunner

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import orjson
 
 from orchestrator.clock import Clock
+from orchestrator.sandbox.edge.waking import Wakers
 from orchestrator.sandbox.hub.wire import instant
 
 #: The service puts no limit on a line that is known; a stream must hold no gigabytes.
@@ -102,34 +103,6 @@ def _masked_parts(secrets: Sequence[str]) -> list[bytes]:
     parts = {part for one in secrets for part in (one, *one.splitlines())}
     long = [one.encode("utf-8", "replace") for one in parts if len(one) >= _LEAST_SECRET]
     return sorted(long, key=len, reverse=True)
-
-
-class Wakers:
-    """Wakes the streams of any event loop when there may be more to send. Safe for threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
-
-    def wake(self) -> None:
-        """Let every stream look again."""
-        with self._lock:
-            for loop, event in self._waiting:
-                # A loop that is closed has no streams left.
-                with contextlib.suppress(RuntimeError):
-                    loop.call_soon_threadsafe(event.set)
-
-    @contextlib.contextmanager
-    def woken(self) -> Iterator[asyncio.Event]:
-        """An event that is set whenever it is time to look again."""
-        one = (asyncio.get_running_loop(), asyncio.Event())
-        with self._lock:
-            self._waiting.add(one)
-        try:
-            yield one[1]
-        finally:
-            with self._lock:
-                self._waiting.discard(one)
 
 
 async def log_events(

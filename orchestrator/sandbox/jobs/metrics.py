@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
+from orchestrator.sandbox.edge.waking import Wakers
 from orchestrator.sandbox.jobs.hardware import FLAVORS
-from orchestrator.sandbox.jobs.logs import Wakers
 from orchestrator.sandbox.jobs.process import cpu_ticks_and_memory_bytes
 from orchestrator.sandbox.jobs.records import JobRecord
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.digests import sha256_file
 from orchestrator.errors import OrchestratorError
 from orchestrator.sandbox.jobs.fewer_rows import with_fewer_rows
-from orchestrator.sandbox.jobs.finishing import CANNED, canned_line, missing_library
+from orchestrator.sandbox.jobs.finishing import done_without
 from orchestrator.sandbox.jobs.recipe import lightened, without_gpu
 from orchestrator.sandbox.jobs.stand_in import (
     Files,
@@ -71,14 +71,10 @@ class SmolLM2JobStandIn:
 
     def prepare(self, command: Sequence[str], files: Files) -> Prepared:
         """Lead `--base-model` to SmolLM2, shorten the rows, and lighten the training."""
-        asked, script = value_of(command, "--base-model"), script_of(command)
-        package = missing_library(script)
-        if script is not None and package is not None:
-            line = canned_line(script, package)
-            return Prepared(tuple(command), (line,), {script: CANNED})
-        if asked is None or script is None or Path(asked).is_absolute():
-            # An export of a folder, or a model that an earlier job made.
-            return Prepared(tuple(command))
+        done = done_without(command)
+        if done is not None:
+            return done
+        asked, script = str(value_of(command, "--base-model")), str(script_of(command))
         command, fewer = with_fewer_rows(tuple(command), files, self._options.rows, self._rows)
         files = beside(files, self._rows)
         try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.sandbox.jobs.fewer_rows import with_fewer_rows
-from orchestrator.sandbox.jobs.finishing import CANNED, canned_line, missing_library
+from orchestrator.sandbox.jobs.finishing import done_without
 from orchestrator.sandbox.jobs.recipe import lightened, without_gpu
 from orchestrator.sandbox.jobs.stand_in import (
     Files,
@@ -48,14 +48,10 @@ class TinyJobStandIn:
 
     def prepare(self, command: Sequence[str], files: Files) -> Prepared:
         """Lead `--base-model` to the tiny model, and lighten what it could not do."""
-        asked, script = value_of(command, "--base-model"), script_of(command)
-        package = missing_library(script)
-        if script is not None and package is not None:
-            line = canned_line(script, package)
-            return Prepared(tuple(command), (line,), {script: CANNED})
-        if asked is None or script is None or Path(asked).is_absolute():
-            # An export of a folder, or a model that an earlier job made.
-            return Prepared(tuple(command))
+        done = done_without(command)
+        if done is not None:
+            return done
+        asked, script = str(value_of(command, "--base-model")), str(script_of(command))
         fewer_rows = self._root / "fewer-rows"
         command, fewer = with_fewer_rows(tuple(command), files, self._options.rows, fewer_rows)
         files = beside(files, fewer_rows)
