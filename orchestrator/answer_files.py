@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,8 @@ from orchestrator.dataset.reading.opening import read_rows
 from orchestrator.dataset.reading.rows import Row
 from orchestrator.dataset.rules import RowsFile
 from orchestrator.errors import InputError, Place
-from orchestrator.evaluation.scores import Answered
+from orchestrator.evaluation.answer_facts import likelihood_of, slices_of, timing_of, tool_names
+from orchestrator.evaluation.scores import Answered, Likelihood, Timing
 
 Role = Literal["expected", "predicted"]
 #: Fields that hold an answer, in the order in which they are looked for.
@@ -26,9 +27,6 @@ _FIELDS: Mapping[Role, tuple[str, ...]] = {
     "expected": ("expected", "completion", "answer", "messages"),
     "predicted": ("predicted", "completion", "messages"),
 }
-#: Columns that group rows, where a row has them as a text.
-_SLICES = ("difficulty", "category")
-_LONGEST_SLICE = 60
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,11 @@ class AnswerRow:
     number: int | None
     prompt: str
     slices: Mapping[str, str]
+    #: The names of the tools that the row offers.
+    tools: tuple[str, ...] = ()
+    timing: Timing | None = None
+    #: What the model made of its own line's `expected`.
+    likelihood: Likelihood | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,14 @@ def read_answers(file: Path, role: Role) -> list[AnswerRow]:
     return rows
 
 
+def write_lines(file: Path, into: Path) -> None:
+    """Write the rows of a file of any kind as lines of JSON; they must be sound."""
+    with into.open("w", encoding="utf-8", newline="\n") as lines:
+        for found in read_rows(RowsFile(file, str(file))):
+            if isinstance(found, Row):
+                lines.write(json.dumps(found.value, default=str) + "\n")
+
+
 def match(expected: Sequence[AnswerRow], predicted: Sequence[AnswerRow]) -> Matched:
     """Each expected row with its prediction. Raises `InputError` where rows are there twice."""
     by = _common_key(expected, predicted)
@@ -94,16 +105,7 @@ def match(expected: Sequence[AnswerRow], predicted: Sequence[AnswerRow]) -> Matc
             + (", with the same system prompt and tools." if by == "digest" else "."),
         )
     return Matched(
-        tuple(
-            Answered(
-                key,
-                _required(row),
-                given[key].answer if key in given else None,
-                row.prompt or (given[key].prompt if key in given else ""),
-                {**(given[key].slices if key in given else {}), **row.slices},
-            )
-            for key, row in wanted.items()
-        ),
+        tuple(_answered(key, row, given.get(key)) for key, row in wanted.items()),
         {key: row.place for key, row in wanted.items()},
         _SAID[by],
         tuple(
@@ -131,14 +133,34 @@ def alone(predicted: Sequence[AnswerRow]) -> Matched:
     else:
         keys = _by_key(predicted, by)
     return Matched(
-        tuple(
-            Answered(key, str(row.expected), row.answer, row.prompt, row.slices)
-            for key, row in keys.items()
-        ),
+        tuple(_answered(key, replace(row, answer=row.expected), row) for key, row in keys.items()),
         {key: row.place for key, row in keys.items()},
         None,
         tuple(row.place for row in keys.values() if row.answer is None),
     )
+
+
+def _answered(key: str, row: AnswerRow, given: AnswerRow | None) -> Answered:
+    """A row with its prediction, if it has one."""
+    if given is None:
+        return Answered(key, _required(row), None, row.prompt, row.slices, row.tools)
+    return Answered(
+        key,
+        _required(row),
+        given.answer,
+        row.prompt or given.prompt,
+        {**given.slices, **row.slices},
+        row.tools or given.tools,
+        given.timing,
+        _likelihood(row, given),
+    )
+
+
+def _likelihood(row: AnswerRow, given: AnswerRow) -> Likelihood | None:
+    """What was measured with a prediction; None where that was of another expected answer."""
+    measured, expected = given.expected, row.answer
+    same = measured is None or (expected is not None and measured.strip() == expected.strip())
+    return given.likelihood if same else None
 
 
 _ALONE = ("id", "number", "digest")
@@ -211,13 +233,16 @@ def _row(value: dict[str, Any], place: Place, role: Role) -> AnswerRow:
     expected = value.get("expected") if role == "predicted" else None
     return AnswerRow(
         place,
-        _answer_text(answer),
-        _answer_text(expected),
+        answer_text(answer),
+        answer_text(expected),
         _id(value.get("id")),
         _digest(value, prompt, place),
         value["row"] if type(value.get("row")) is int else None,
         _question(prompt),
-        _slices(value),
+        slices_of(value),
+        tool_names(value.get("tools")),
+        timing_of(value) if role == "predicted" else None,
+        likelihood_of(value) if role == "predicted" else None,
     )
 
 
@@ -253,7 +278,7 @@ def _digest(value: dict[str, Any], prompt: Any, place: Place) -> str | None:
     return prompt_sha256(prompt, tools)
 
 
-def _answer_text(value: Any) -> str | None:
+def answer_text(value: Any) -> str | None:
     """An answer as one text; turns with calls as the message in which OpenAI has them."""
     if value is None or isinstance(value, str):
         return value
@@ -273,15 +298,3 @@ def _question(prompt: Any) -> str:
         return prompt
     said = (turn.get("content") for turn in _turns(prompt) if turn.get("role") == "user")
     return "\n".join(text for text in said if isinstance(text, str))
-
-
-def _slices(value: dict[str, Any]) -> dict[str, str]:
-    found = {name: value.get(name) for name in _SLICES}
-    own = value.get("slices")
-    if isinstance(own, dict):
-        found |= own
-    return {
-        str(name): text
-        for name, text in found.items()
-        if isinstance(text, str) and 0 < len(text) <= _LONGEST_SLICE
-    }

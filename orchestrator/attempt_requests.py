@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.errors import LedgerError
+from orchestrator.evaluation_facts import attempts_of, candidate, planned
 from orchestrator.exports import SCRIPTS, script_arguments
 from orchestrator.ledger import Facts, RunFacts
 from orchestrator.plan import Machine, Recipe
@@ -20,14 +21,18 @@ from orchestrator.stores.hub_objects import HubUri
 #: Where a job of hf-jobs finds its scripts and rows, the tuned model, and leaves its files.
 MOUNT = "/orchestrator"
 TUNED = "/tuned"
+PUBLISHED = "/published"
 OUTPUT = "/tmp/output"  # noqa: S108 (in the job's own container)
 #: What scripts and rows are staged as; the rest of the name is the script's or the split's.
 CODE = "code/"
+EVALUATION_ROWS, SHOTS = "evaluation", "shots"
 _FINISHING_TIMEOUT_S = 3600
 
 
 def attempt_request(facts: Facts, kind: AttemptKind, attempt_id: str) -> AttemptRequest:
     """The request of one attempt, for the service of the run."""
+    if kind is AttemptKind.GENERATE:
+        return _answers_request(facts, attempt_id)
     if facts.run.target.service == "vertex":
         return _tune_request(facts, attempt_id)
     return _script_request(facts, kind, attempt_id)
@@ -52,6 +57,90 @@ def _tune_request(facts: Facts, attempt_id: str) -> TuneRequest:
     )
 
 
+def _answers_request(facts: Facts, attempt_id: str) -> ScriptRequest:
+    """A job that answers the held-out rows in every way of the plan, from the candidate."""
+    run, how, offered = facts.run, planned(facts), candidate(facts)
+    if how is None or how.flavor is None or how.image is None or offered is None:
+        raise LedgerError(f"run {run.id} was not planned to be evaluated on hf-jobs")
+    staged = facts.artifacts_of("staged")
+    keeper = HubUri.of(staged[f"{CODE}job.py"].uri)
+    volumes = [
+        Volume("dataset", keeper.repo, keeper.revision, MOUNT),
+        Volume("model", str(offered.data["repo"]), str(offered.data["revision"]), TUNED),
+    ]
+    published = offered.data.get("published")
+    if published and "published" in how.conditions:
+        volumes.append(
+            Volume("model", str(run.target.repo), str(offered.data["target_head"]), PUBLISHED)
+        )
+    arguments = _pairs(
+        {
+            "--base-model": run.plan.model.hub_id,
+            "--base-revision": run.target.base_commit,
+            "--rows": f"{MOUNT}/{HubUri.of(staged[EVALUATION_ROWS].uri).path}",
+            "--max-new-tokens": how.max_new_tokens,
+            "--batch-size": how.batch_size,
+            "--seed": run.plan.spec.seed,
+            "--likelihood": how.scorer == "text",
+        }
+    )
+    for name in how.conditions:
+        condition = _condition(name, facts, str(published) if published else None)
+        arguments += ["--condition", *condition] if condition else []
+    output = output_uri(run, attempt_id)
+    return ScriptRequest(
+        run_id=run.id,
+        display_name=f"{run.plan.name}-{run.id}",
+        kind=AttemptKind.GENERATE,
+        command=(
+            *_keeper(facts, AttemptKind.GENERATE, keeper, attempt_id),
+            *("--", "generate.py", *arguments, "--output", OUTPUT),
+        ),
+        image=how.image,
+        flavor=how.flavor,
+        timeout_s=how.timeout_s or _FINISHING_TIMEOUT_S,
+        output_uri=output,
+        volumes=tuple(volumes),
+        environment={"ORCHESTRATOR_OUTPUT": output, "HF_HUB_DISABLE_XET": "1"},
+        secret_names=("HF_TOKEN", *run.plan.spec.service.secrets),
+    )
+
+
+def _condition(name: str, facts: Facts, published: str | None) -> list[str]:
+    """One way to answer, as `generate.py --condition` takes it; empty where there is none."""
+    match name:
+        case "tuned":
+            checked = facts.last("adapter_checked")
+            is_adapter = checked is not None and checked.data.get("kind") == "adapter"
+            return [name, f"{'adapter' if is_adapter else 'model'}={TUNED}"]
+        case "few-shot":
+            how, staged = planned(facts), facts.artifacts_of("staged")
+            if how is None or not how.shots or SHOTS not in staged:
+                return []
+            path = f"{MOUNT}/{HubUri.of(staged[SHOTS].uri).path}"
+            return [name, f"shots={path}", f"count={how.shots}"]
+        case "published":
+            # Trained on another commit of the same base, it answers all the same.
+            other = ["other-base=yes"] if published == "adapter" else []
+            return [name, f"{published}={PUBLISHED}", *other] if published else []
+    return [name]
+
+
+def _keeper(facts: Facts, kind: AttemptKind, keeper: HubUri, attempt_id: str) -> list[str]:
+    """The command that keeps what a script leaves, up to the script.
+
+    A training, and a job of answers, goes on from what earlier ones of the run have kept.
+    """
+    run = facts.run
+    command = ["uv", "run", f"{MOUNT}/{keeper.path}", "--candidate", str(run.target.candidates)]
+    command += ["--branch", run.id, "--prefix", attempt_id]
+    if kind in (AttemptKind.TUNE, AttemptKind.GENERATE):
+        for earlier in attempts_of(facts, kind):
+            if earlier.handle and earlier.id != attempt_id:
+                command += ["--resume-from-prefix", earlier.id]
+    return command
+
+
 def _script_request(facts: Facts, kind: AttemptKind, attempt_id: str) -> ScriptRequest:
     """A job that runs one of the scripts behind `job.py`, which keeps what it leaves."""
     run = facts.run
@@ -59,13 +148,9 @@ def _script_request(facts: Facts, kind: AttemptKind, attempt_id: str) -> ScriptR
     if candidates is None or machine is None:
         raise LedgerError(f"run {run.id} was not planned for hf-jobs")
     keeper = HubUri.of(facts.artifacts_of("staged")[f"{CODE}job.py"].uri)
-    command = ["uv", "run", f"{MOUNT}/{keeper.path}", "--candidate", candidates]
-    command += ["--branch", run.id, "--prefix", attempt_id]
+    command = _keeper(facts, kind, keeper, attempt_id)
     volumes = [Volume("dataset", keeper.repo, keeper.revision, MOUNT)]
     if kind is AttemptKind.TUNE:
-        for earlier in facts.attempts:
-            if earlier.kind is kind and earlier.handle and earlier.id != attempt_id:
-                command += ["--resume-from-prefix", earlier.id]
         arguments = ["sft.py", *_training_arguments(facts)]
     else:
         source = _tuned(facts, kind)

@@ -356,7 +356,16 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:  # of two values nobody knows which is meant
+            raise ValueError(f"the key {key!r} is there twice")
+        found[key] = value
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_once)
 
 
 def _json(value: Any) -> str:
@@ -447,7 +456,7 @@ def _parse_llama(text: str) -> _Read:
 def _is_document(text: str) -> bool:
     """Whether a text is JSON as a whole, of an object without a call's two fields."""
     try:
-        value = _DECODER.decode(text.strip())
+        value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return False
     return isinstance(value, dict) and not ({"arguments", "parameters"} & value.keys())

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from orchestrator.services.hf_jobs import HfJobsService
     from orchestrator.stores.base import ObjectStore
     from orchestrator.stores.hub import HubStore
+    from orchestrator.stores.hub_collections import HubCollections
     from orchestrator.stores.hub_commits import HubCommits
     from orchestrator.stores.hub_files import HubFiles
     from orchestrator.stores.hub_objects import HubObjects
+    from orchestrator.stores.hub_requests import Kind
+    from orchestrator.stores.hub_trees import HubTrees
 
 
 class Connections:
@@ -64,12 +67,46 @@ class Connections:
             self._stores[target.project] = GcsStore(target.project, self._settings.storage_endpoint)
         return self._stores[target.project]
 
+    def store_of(self, target: Target, uri: str) -> ObjectStore:
+        """The store in which an object lies, wherever the run's attempts execute."""
+        if uri.startswith("hf://"):
+            return self.hub_objects
+        if uri.startswith("file://"):
+            from orchestrator.stores.local import LocalFiles
+
+            return LocalFiles()
+        return self.bucket if target.service == "hf-jobs" else self.store(target)
+
     @functools.cached_property
     def hub(self) -> HubStore:
         """The Hub, with the token of the settings."""
         from orchestrator.stores.hub import HubStore
 
         return HubStore(self._settings.hub_endpoint, self._settings.hub_token, clock=self._clock)
+
+    @functools.cached_property
+    def hub_trees(self) -> HubTrees:
+        """Model repos on the Hub as whole revisions: compared, and brought back."""
+        return self._trees("model")
+
+    @functools.cached_property
+    def hub_datasets(self) -> HubTrees:
+        """The same for dataset repos."""
+        return self._trees("dataset")
+
+    def _trees(self, kind: Kind) -> HubTrees:
+        from orchestrator.stores.hub_trees import HubTrees
+
+        settings = self._settings
+        return HubTrees(settings.hub_endpoint, settings.hub_token, clock=self._clock, kind=kind)
+
+    @functools.cached_property
+    def hub_collections(self) -> HubCollections:
+        """Collections on the Hub, with the token of the settings."""
+        from orchestrator.stores.hub_collections import HubCollections
+
+        settings = self._settings
+        return HubCollections(settings.hub_endpoint, settings.hub_token, clock=self._clock)
 
     @functools.cached_property
     def hub_objects(self) -> HubObjects:

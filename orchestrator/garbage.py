@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.ledger import Facts
-from orchestrator.state import Action, RunState, Status
+from orchestrator.state import Action, RunState, Status, is_tuned
 from orchestrator.stores.base import StoredObject
 
 _UNNAMED = "no run of this ledger names it"
@@ -52,7 +52,10 @@ class RunRecord:
     def is_needed(self) -> bool:
         """Whether a pass, or a person's decision, may still have to read the run's files."""
         waits = (RunState.HELD, RunState.UNCERTAIN)
-        return self.status.action is not Action.DONE or self.status.state in waits
+        if self.status.action is not Action.DONE or self.status.state in waits:
+            return True
+        # What was trained is paid for, and goes on with another job, or is published all the same.
+        return self.status.state is RunState.FAILED and is_tuned(self.facts)
 
     @property
     def last_at(self) -> datetime:

@@ -31,6 +31,11 @@ def launch(
     call_timeout_s: float,
 ) -> None:
     """Commit the intent, send it once, and record the answer, whatever it is."""
+    if kind is AttemptKind.TUNE and facts.is_adopted:
+        raise LedgerError(
+            f"run {facts.run.id} was adopted: nothing is ever trained for it",
+            hint="Adopt the weights again: orchestrator adopt WHAT --spec SPEC",
+        )
     token = f"orc-{uuid.uuid4().hex}"
     # A read with the same credentials first: what cannot even list jobs cannot create one, and
     # says so before there is an intent whose fate would have to be found out.
@@ -42,9 +47,11 @@ def launch(
     )
     try:
         request = attempt_request(facts, kind, attempt_id)
-    except (InputError, LedgerError) as error:
+    except (InputError, LedgerError, KeyError) as error:
         # The intent stands, and nothing can come of it: that is known, so nobody has to look.
-        lease.record_refusal(attempt_id, Refusal(RefusalKind.INVALID, str(error), clock.now()))
+        lacks = isinstance(error, KeyError)
+        why = f"the run has nothing staged as {error}, which its job needs" if lacks else str(error)
+        lease.record_refusal(attempt_id, Refusal(RefusalKind.INVALID, why, clock.now()))
         return
 
     def may_send() -> float:

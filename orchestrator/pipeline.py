@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator import submission
+from orchestrator import adoption, submission
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.connections import Connections
 from orchestrator.decisions import Decisions
 from orchestrator.errors import LedgerError, OrchestratorError
+from orchestrator.evaluation_actions import EvaluationActions, GivenAnswers
 from orchestrator.ledger import DamagedRun, Facts, Lease, Ledger, RunFacts, Target
+from orchestrator.plan import EvaluationPlan
 from orchestrator.planner import Prepared
 from orchestrator.progress import SILENT, Reporter
 from orchestrator.report.views import RunView, view
-from orchestrator.run_actions import GONE_SNAPSHOT, News, Notify, RunActions, run_folder
+from orchestrator.run_actions import GONE_SNAPSHOT, News, Notify, RunActions
+from orchestrator.run_folders import run_folder
 from orchestrator.services.base import Handle, Snapshot
 from orchestrator.settings import Settings
+from orchestrator.spec import GateBlock
 from orchestrator.state import Action, RunState, Status, current_attempt, status
 
 
@@ -38,7 +42,16 @@ class Outcome:
 
 
 _ONCE_A_PASS = frozenset(
-    {Action.FIND, Action.INSPECT, Action.CANCEL, Action.LAUNCH, Action.COLLECT, Action.RECORD}
+    {
+        Action.FIND,
+        Action.INSPECT,
+        Action.CANCEL,
+        Action.LAUNCH,
+        Action.COLLECT,
+        Action.RECORD,
+        Action.OFFER,
+        Action.EVALUATE,
+    }
 )
 
 
@@ -75,6 +88,18 @@ class Pipeline:
             self._ledger,
             self._connections,
             again=again,
+            notify=self._notify,
+        )
+
+    def adopt(self, prepared: Prepared, what: str) -> RunFacts:
+        """The new run that a finished job, a folder or a URI of weights becomes."""
+        return adoption.adopt(
+            prepared,
+            what,
+            self._settings,
+            self._ledger,
+            self._connections,
+            clock=self._clock,
             notify=self._notify,
         )
 
@@ -149,6 +174,24 @@ class Pipeline:
         self._decisions.release(run_id)
         return self.advance(run_id)
 
+    def judge_by(
+        self, run_id: str, evaluation: EvaluationPlan | None, gates: tuple[GateBlock, ...]
+    ) -> None:
+        """Have a run judged by another evaluation or other gates, from its next pass on."""
+        self._decisions.judge_by(run_id, evaluation, gates)
+
+    def evaluate(self, run_id: str, given: Sequence[GivenAnswers] = ()) -> Outcome:
+        """Take answers from files, if any are given, and move the run on: it is judged by them."""
+        if given:
+            actions = EvaluationActions(self._connections)
+            self._decisions.give_answers(run_id, given, self.run_folder(run_id), actions)
+        return self.poll([run_id])[0]
+
+    def override(self, run_id: str, *, reason: str, by: str) -> Outcome:
+        """Publish a tuned model whatever its evaluation says; the reason is recorded and shown."""
+        self._decisions.override(run_id, reason=reason, by=by)
+        return self.advance(run_id)
+
     def view(self, run_id: str) -> RunView:
         """Everything that is shown of a run."""
         facts = self._ledger.facts(run_id)
@@ -188,7 +231,13 @@ class Pipeline:
             attempt = current_attempt(facts)
             if attempt and attempt.handle and not attempt.is_over:
                 place = dataclasses.replace(
-                    facts.run.target, repo=None, bucket="", candidates=None, base_commit=None
+                    facts.run.target.of(attempt.kind),
+                    repo=None,
+                    bucket="",
+                    candidates=None,
+                    base_commit=None,
+                    jobs_namespace=None,
+                    jobs_rows=None,
                 )
                 wanted.setdefault(place, {})[facts.run.id] = attempt.handle
         news: dict[Handle, Snapshot] = {}

@@ -1,9 +1,10 @@
 """The plan: a spec resolved against data and catalog, with a digest; made by `planner`.
 
-The digest covers everything that decides what is trained and published, and nothing else: not the
-paths of the data (its bytes count), not comments in the spec, not the project that pays; and not
-what is only told of it (tokens, cost, warnings, refusals, errors), which is exact where the model's
-tokenizer is and an estimate elsewhere. So the same plan submitted from elsewhere is still the same.
+The digest covers everything that decides what is trained and where it goes, and nothing else: not
+the paths of the data (its bytes count), not comments in the spec, not the project that pays, not
+how the result is judged (`evaluation:`, `gates:`); and not what is only told of it (tokens, cost,
+warnings, refusals, errors), which is exact where the model's tokenizer is and an estimate
+elsewhere. So the same plan submitted from elsewhere is still the same.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.catalog import Mode, Model, VertexLimits
-from orchestrator.spec import JobSpec
+from orchestrator.spec import GateBlock, JobSpec
 
 
 class _Part(BaseModel):
@@ -133,6 +134,37 @@ class Machine(_Part):
     basis: str = ""
 
 
+class EvaluationPlan(_Part):
+    """What answers which rows, in which ways, and how the answers are scored.
+
+    The machine, times and dollars are those of a job of hf-jobs, and the address and names of
+    models those of an endpoint; None where something else answers.
+    """
+
+    scorer: str
+    service: Literal["hf-jobs", "endpoint", "file"]
+    split: Literal["test", "validation"]
+    rows: int
+    max_new_tokens: int
+    batch_size: int
+    shots: int
+    conditions: tuple[str, ...]
+    flavor: str | None = None
+    image: str | None = None
+    usd_per_hour: float | None = None
+    timeout_s: int | None = None
+    low_s: int | None = None
+    high_s: int | None = None
+    usd: tuple[float, float] | None = None
+    url: str | None = None
+    model: str | None = None
+    base_model: str | None = None
+    token_env: str | None = None
+    texts: Literal["completion", "chat"] | None = None
+    concurrency: int | None = None
+    basis: str = ""
+
+
 class AdapterEstimate(_Part):
     """How large the adapter becomes."""
 
@@ -172,6 +204,9 @@ class Plan(_Part):
     #: Of hf-jobs; None elsewhere, where the service has ways of its own.
     recipe: Recipe | None = None
     machine: Machine | None = None
+    #: None where the spec asks for none; no part of the digest, as the spec's gates are none: what
+    #: is judged otherwise must not be trained, and paid for, again.
+    evaluation: EvaluationPlan | None = None
     adapter: AdapterEstimate
     estimate: CostEstimate
     refusals: tuple[str, ...]
@@ -183,11 +218,17 @@ class Plan(_Part):
     @property
     def attempt_kinds(self) -> tuple[str, ...]:
         """What is executed for the plan, in order."""
-        if self.spec.export is None or self.spec.service.name == "vertex":
-            return ("tune",)
-        return (
-            ("tune", "merge", "export") if self.spec.tuning.mode == "peft" else ("tune", "export")
-        )
+        kinds = ["tune"]
+        if self.evaluation is not None and self.evaluation.service == "hf-jobs":
+            kinds.append("generate")
+        if self.spec.export is not None and self.spec.service.name != "vertex":
+            kinds += ["merge", "export"] if self.spec.tuning.mode == "peft" else ["export"]
+        return tuple(kinds)
+
+    @property
+    def gates(self) -> tuple[GateBlock, ...]:
+        """What the evaluation must reach before anything is published; may be empty."""
+        return self.spec.gates or ()
 
     def split(self, name: str) -> SplitFacts:
         """One of the splits, by its name."""
@@ -204,13 +245,17 @@ class Plan(_Part):
 
 
 #: What is told of a plan and decides nothing.
-_TOLD = {"digest", "estimate", "warnings", "refusals", "errors", "machine"}
+_TOLD = {"digest", "estimate", "warnings", "refusals", "errors", "machine", "evaluation"}
 
 
 def plan_digest(plan: Plan) -> str:
     """SHA-256 of the plan's canonical JSON, without what is only told and where the data is."""
     value = plan.model_dump(mode="json", exclude=_TOLD)
     value["spec"]["service"].pop("namespace")  # who pays
+    for judged in ("evaluation", "gates"):
+        value["spec"].pop(judged)
+    if value["spec"]["publish"] is not None:
+        value["spec"]["publish"].pop("collection")  # it can be added later
     data = value["spec"]["data"]
     data.pop("path")
     data.pop("tools")  # their content counts: `tools_sha256`

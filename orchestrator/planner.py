@@ -9,6 +9,7 @@ from orchestrator.catalog import Catalog, Model, VertexLimits, load_catalog
 from orchestrator.dataset.preparing.prepared import DataError as DataError
 from orchestrator.dataset.preparing.prepared import PreparedData, PreparedSplit, Summary
 from orchestrator.errors import InputError
+from orchestrator.evaluation_planner import plan_evaluation, unreachable_gates
 from orchestrator.jobs_planner import plan_job
 from orchestrator.jobs_refusals import unknown_flavor
 from orchestrator.plan import (
@@ -128,6 +129,8 @@ def make_plan(
     jobs = None
     if model.service == "hf-jobs":
         jobs = plan_job(loaded, model, summary, hyperparameters, catalog.jobs)
+    machine = jobs.machine if jobs else None
+    evaluation = plan_evaluation(loaded, model, summary, machine, catalog.jobs)
     plan = Plan(
         name=spec.name,
         spec=spec,
@@ -137,12 +140,13 @@ def make_plan(
         limits=None if jobs else catalog.vertex,
         hyperparameters=hyperparameters,
         recipe=jobs.recipe if jobs else None,
-        machine=jobs.machine if jobs else None,
+        machine=machine,
+        evaluation=evaluation,
         adapter=jobs.adapter if jobs else _adapter(model, hyperparameters.rank),
         estimate=(jobs.estimate if jobs else _estimate(model, summary, hyperparameters.epochs)),
         refusals=jobs.refusals if jobs else tuple(_refusals(facts, catalog.vertex)),
         warnings=(*_warnings(spec, summary), *(jobs.warnings if jobs else ())),
-        errors=tuple(_lost_answers(spec, summary)),
+        errors=(*_lost_answers(spec, summary), *unreachable_gates(spec, evaluation)),
     )
     return Prepared(plan.model_copy(update={"digest": plan_digest(plan)}), data)
 

@@ -33,6 +33,8 @@ _KNOWN: dict[Kind, tuple[str, ...]] = {
     "adapter": (ADAPTER_CONFIG, ADAPTER_WEIGHTS, *_TOKENIZER),
     "merged": (MODEL_CONFIG, "generation_config.json", MODEL_INDEX, *_MODEL_WEIGHTS, *_TOKENIZER),
 }
+#: Plots of the card. They come from us, never out of a job.
+_PICTURES = ("plots/*.png",)
 _PICKLED_WEIGHTS = ("adapter_model.bin", "pytorch_model*.bin")
 #: How a zip archive and a pickle begin: some hide under a harmless name.
 _CODE_MAGIC = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]")
@@ -52,8 +54,8 @@ class Selection:
 
 
 def is_publishable(name: str) -> bool:
-    """Whether a file of this name can come out of the check."""
-    return any(_is_one_of(name, known) for known in _KNOWN.values())
+    """Whether a file of this name can be something that was published."""
+    return any(_is_one_of(name, known) for known in (*_KNOWN.values(), _PICTURES))
 
 
 def select(folder: Path) -> Selection:

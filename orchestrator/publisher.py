@@ -1,19 +1,21 @@
-"""Publishes a checked adapter: one atomic commit, a tag, and a comparison with what the Hub holds.
+"""Publishes a checked model: one atomic commit, a tag, and a comparison with what the Hub holds.
 
+A candidate was evaluated beside what the repo held then: on anything newer nothing is published.
 The commit names the parent that it was made for, so a commit sent twice can only happen once; and
 its description names the run, so one whose answer was lost is found again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.digests import sha256_file
 from orchestrator.errors import Ambiguous, Conflict, LedgerError
-from orchestrator.ledger import Artifact, Facts, Lease
+from orchestrator.evaluation_facts import candidate
+from orchestrator.ledger import Artifact, Event, Facts, Lease
 from orchestrator.progress import SILENT, Moved, Reporter
 from orchestrator.publishable import is_publishable
 from orchestrator.report.card import run_tag
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from orchestrator.stores.hub import HubStore, RemoteFile
 
 CARD = "README.md"
+#: What the Hub puts into a new repo.
+_OF_AN_EMPTY_REPO = frozenset({".gitattributes"})
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,12 @@ class Publication:
     digests: Mapping[str, str]
 
 
-def publication(facts: Facts, folder: Path) -> Publication:
-    """The publication of a run, from the folder with its checked files and its card."""
+def publication(facts: Facts, folder: Path, pictures: Iterable[str] = ()) -> Publication:
+    """The publication of a run, from the folder with its checked files, its card and its plots."""
     run = facts.run
     if run.target.repo is None or run.plan.spec.publish is None:
         raise LedgerError(f"run {run.id} has no repo to be published to")
-    names = [*facts.artifacts_of("adapter"), CARD]
+    names = [*facts.artifacts_of("adapter"), *pictures, CARD]
     return Publication(
         repo=run.target.repo,
         private=run.plan.spec.publish.private,
@@ -71,7 +75,15 @@ def publish(
         reason = f"{item.repo} at {revision} holds other bytes than ours: {', '.join(differing)}"
         lease.add_event("publish_held", {"reason": reason})
         return
-    hub.tag(item.repo, item.tag, revision)
+    try:
+        hub.tag(item.repo, item.tag, revision)
+    except Conflict as conflict:
+        reason = (
+            f"{conflict.message}; what was published stands at {revision[:12]}: take that tag away "
+            f"on the Hub, then: orchestrator publish {facts.run.id}"
+        )
+        lease.add_event("publish_held", {"reason": reason})
+        return
     artifacts = [
         Artifact(
             "published",
@@ -98,6 +110,7 @@ def _revision(item: Publication, hub: HubStore, facts: Facts, lease: Lease, move
     stale = [name for name in remote if name not in item.files and is_publishable(name)]
     if not stale and not _differing(item, remote):
         return head
+    _refuse_other_parent(facts, head, remote)
     lease.add_event("publishing", {"repo": item.repo, "parent": head, "marker": item.marker})
     try:
         return hub.commit(
@@ -115,6 +128,33 @@ def _revision(item: Publication, hub: HubStore, facts: Facts, lease: Lease, move
         if found is None:
             raise
         return found
+
+
+def _refuse_other_parent(facts: Facts, head: str, remote: Mapping[str, RemoteFile]) -> None:
+    """Raise `Conflict` where the repo is not as it was when the candidate was offered.
+
+    What was judged was judged beside that state; a person may release the run all the same.
+    """
+    offered = candidate(facts)
+    if offered is None or offered.data.get("target_head") == head or _is_released(facts, offered):
+        return
+    if offered.data.get("target_head") is None and remote.keys() <= _OF_AN_EMPTY_REPO:
+        return
+    was = str(offered.data.get("target_head") or "not there")[:12]
+    raise Conflict(
+        f"it was {was} when this run's candidate was evaluated and is {head[:12]} now: somebody "
+        "published meanwhile; the candidate is intact; look at what is there, then: orchestrator "
+        f"publish {facts.run.id}"
+    )
+
+
+def _is_released(facts: Facts, offered: Event) -> bool:
+    """Whether a person let the run go on after it was held beside this candidate's target.
+
+    Other releases say nothing of what the target holds.
+    """
+    since = [event.kind for event in facts.events[facts.events.index(offered) :]]
+    return "publish_held" in since and "publish_released" in since[since.index("publish_held") :]
 
 
 def _differing(item: Publication, remote: Mapping[str, RemoteFile]) -> list[str]:

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orchestrator import collector, launcher, publisher, staging
-from orchestrator.adapter import ExpectedAdapter, check_adapter
+from orchestrator import collector, launcher, publisher
+from orchestrator.adapter import AdapterReport, ExpectedAdapter, check_adapter
 from orchestrator.attempt_requests import output_uri
 from orchestrator.catalog import LINEAR_LAYERS
 from orchestrator.clock import Clock
 from orchestrator.connections import Connections
 from orchestrator.digests import sha256_file
-from orchestrator.errors import Ambiguous, LedgerError, NotFound, Refused
-from orchestrator.job_scripts import job_scripts
-from orchestrator.ledger import Artifact, AttemptFacts, Facts, Lease, Ledger
+from orchestrator.errors import NotFound, OrchestratorError
+from orchestrator.evaluation_actions import EvaluationActions
+from orchestrator.evaluation_facts import candidate, is_judged
+from orchestrator.job_following import JobFollowing
+from orchestrator.ledger import ADOPTED, Artifact, AttemptFacts, Facts, Lease, Ledger
 from orchestrator.progress import Reporter
-from orchestrator.report.card import model_card
+from orchestrator.report.card import card_files, model_card
 from orchestrator.report.views import RunView, view
+from orchestrator.run_folders import run_folder
 from orchestrator.services.base import AttemptKind, AttemptState, Handle, Snapshot
-from orchestrator.settings import Settings
+from orchestrator.settings import HUB, Settings
+from orchestrator.stage_actions import StageActions
 from orchestrator.state import GONE, Action, current_attempt, pending_kind
-from orchestrator.training_log import failure_reason, metric_points
 
 #: What a pass found out from the services before it moves runs.
 News = Mapping[Handle, Snapshot]
 Notify = Callable[[str], None]
 #: For a job that the service no longer knows.
 GONE_SNAPSHOT = Snapshot(state=AttemptState.UNKNOWN, raw_state=GONE)
-#: How often the log of a job that runs is read for its metrics.
-_METRICS_EVERY_S = 30.0
 #: Where `sft.py` leaves what it has tuned: in the last commit of its job, and in no other.
 FINAL = "final/"
 #: What a job says of itself beside what it made.
@@ -42,11 +42,6 @@ _MADE = {
     AttemptKind.MERGE: re.compile(r"^merged/.+\.safetensors$"),
     AttemptKind.EXPORT: re.compile(r"^[^/]+\.(gguf|litertlm)$"),
 }
-
-
-def run_folder(settings: Settings, run_id: str) -> Path:
-    """Where the files of a run are kept on this machine."""
-    return settings.runs_dir / run_id
 
 
 class RunActions:
@@ -67,7 +62,9 @@ class RunActions:
         self._clock = clock
         self._notify = notify
         self._reporter = reporter
-        self._metrics_read_s: dict[str, float] = {}
+        self._staging = StageActions(settings, connections, notify, reporter)
+        self._following = JobFollowing(settings, connections, clock, notify)
+        self._evaluation = EvaluationActions(connections)
 
     def perform(self, action: Action, facts: Facts, lease: Lease, news: News) -> None:
         """Perform one action. Raises `OrchestratorError` for what a later pass may try again."""
@@ -79,6 +76,8 @@ class RunActions:
             Action.COLLECT: self.collect,
             Action.RECORD: self.record,
             Action.CHECK_ADAPTER: self.check_adapter,
+            Action.OFFER: self.offer,
+            Action.EVALUATE: self.evaluate,
             Action.PUBLISH: self.publish,
         }
         if action is Action.INSPECT:
@@ -87,57 +86,24 @@ class RunActions:
             perform[action](facts, lease)
 
     def stage(self, facts: Facts, lease: Lease) -> None:
-        """Put the plan's files where the service can read them."""
-        target = facts.run.target
-        folder = Path(facts.run.data_folder)
-        splits = [s for s in facts.run.plan.splits if s.rows and s.name != "test"]
-        files = {split.name: folder / f"{split.name}.jsonl" for split in splits}
-        for split in splits:
-            path = files[split.name]
-            if not path.is_file() or sha256_file(path) != split.sha256:
-                raise LedgerError(
-                    f"{path} is missing or was changed since the run was submitted",
-                    hint="Submit the spec again with --again.",
-                )
-        if target.service == "hf-jobs":
-            staged = self._stage_for_jobs(facts, files)
-        else:
-            store = self._connections.store(target)
-            staged = staging.stage(store, files, target.bucket, self._reporter)
-        uploaded = sum(item.uploaded for item in staged.values())
-        self._notify(f"staged {len(staged)} files, {uploaded} of them uploaded")
-        artifacts = [
-            Artifact("staged", name, item.uri, item.size_bytes, item.sha256)
-            for name, item in staged.items()
-        ]
-        lease.record_artifacts(artifacts, "staged", {"uploaded": uploaded})
-
-    def _stage_for_jobs(
-        self, facts: Facts, files: Mapping[str, Path]
-    ) -> Mapping[str, staging.StagedFile]:
-        """Rows, the few of them that answers are generated for, and scripts: one commit."""
-        run = facts.run
-        recipe = run.plan.recipe
-        if recipe is not None and recipe.probes and "validation" in files:
-            probe = run_folder(self._settings, run.id) / "probe.jsonl"
-            staging.copy_first_lines(files["validation"], probe, recipe.probes)
-            files = {**files, "probe": probe}
-        return staging.stage_in_repo(
-            self._connections.hub_commits, run.target.bucket, files, job_scripts(), self._reporter
-        )
+        """Put the plan's files where the services can read them."""
+        self._staging.stage(facts, lease)
 
     def launch(self, facts: Facts, lease: Lease) -> None:
         """Launch the pending kind of attempt, at most once."""
-        store = self._connections.store(facts.run.target)
+        target = facts.run.target
         staged = facts.artifacts_of("staged").values()
-        if any(store.stat(item.uri) is None for item in staged):
+        stores = self._connections
+        if any(stores.store_of(target, item.uri).stat(item.uri) is None for item in staged):
             # Swept up, or past the bucket's own rules for old objects, since they were staged.
             self.stage(facts, lease)
-        kind = pending_kind(facts) or AttemptKind.TUNE
+        kind = pending_kind(facts)
+        if kind is None:
+            return
         with self._reporter.unbroken("the answer to the launch"):
             launcher.launch(
                 self._ledger.facts(facts.run.id),
-                self._connections.service(facts.run.target),
+                self._connections.service(target.of(kind)),
                 lease,
                 kind=kind,
                 clock=self._clock,
@@ -153,7 +119,7 @@ class RunActions:
         if attempt is not None:
             launcher.find_again(
                 attempt,
-                self._connections.service(facts.run.target),
+                self._connections.service(facts.run.target.of(attempt.kind)),
                 lease,
                 clock=self._clock,
                 visibility_window_s=self._settings.visibility_window_s,
@@ -164,7 +130,7 @@ class RunActions:
         attempt = current_attempt(facts)
         if attempt is None or attempt.handle is None:
             return
-        self._connections.service(facts.run.target).cancel(attempt.handle)
+        self._connections.service(facts.run.target.of(attempt.kind)).cancel(attempt.handle)
         lease.add_event("cancel_sent", {}, attempt.id)
         self._notify(f"asked the service to cancel {attempt.handle.id}")
 
@@ -175,66 +141,16 @@ class RunActions:
             return
         snapshot = news.get(attempt.handle)
         if snapshot is not None and snapshot.state is AttemptState.RUNNING:
-            self._follow_metrics(facts, attempt, lease)
+            self._following.follow_metrics(facts, attempt, lease)
         if snapshot is None or snapshot == attempt.snapshot:
             return
         if snapshot is GONE_SNAPSHOT and self._is_recent(attempt.launched_at or attempt.intent_at):
             return  # what was created just now may not be visible yet
         if snapshot.state is AttemptState.FAILED:
-            snapshot = self._with_reason(facts, attempt, snapshot, lease)
+            snapshot = self._following.with_reason(facts, attempt, snapshot, lease)
         lease.record_snapshot(attempt.id, snapshot)
         if attempt.snapshot is None or attempt.snapshot.state is not snapshot.state:
             self._notify(f"{facts.run.id}: {snapshot.raw_state}")
-
-    def _with_reason(
-        self, facts: Facts, attempt: AttemptFacts, snapshot: Snapshot, lease: Lease
-    ) -> Snapshot:
-        """The snapshot with what the script itself says went wrong: the service knows no more
-        than its exit code. What the script had measured until then is recorded as well.
-        """
-        target = facts.run.target
-        if target.service != "hf-jobs" or attempt.handle is None:
-            return snapshot
-        lines = self._connections.jobs(target.project).log_lines(attempt.handle)
-        try:
-            texts = [line.text for line in lines]
-        except (Ambiguous, Refused):
-            return snapshot  # the page with the log is still there
-        points = metric_points(texts)
-        if points:
-            lease.record_metrics(attempt.id, points)
-        reason = failure_reason(texts)
-        if reason is None:
-            return snapshot
-        reason = self._without_secrets(facts, reason)
-        return dataclasses.replace(snapshot, error=f"{snapshot.error}: {reason}")
-
-    def _without_secrets(self, facts: Facts, text: str) -> str:
-        """What a script said, without the values of the secrets that its job was given."""
-        settings, names = self._settings, facts.run.plan.spec.service.secrets
-        values = {name: settings.secrets.get(name) for name in names}
-        for name, value in {**values, "HF_TOKEN": settings.hub_token}.items():
-            if value:
-                text = text.replace(value, f"[{name}]")
-        return text
-
-    def _follow_metrics(self, facts: Facts, attempt: AttemptFacts, lease: Lease) -> None:
-        """Record the time series of a training that goes on, where the service streams its log."""
-        target, now_s = facts.run.target, self._clock.elapsed_s()
-        read_s = self._metrics_read_s.get(attempt.id)
-        early = read_s is not None and read_s + _METRICS_EVERY_S > now_s
-        if target.service != "hf-jobs" or attempt.handle is None or early:
-            return
-        self._metrics_read_s[attempt.id] = now_s
-        lines = self._connections.jobs(target.project).log_lines(attempt.handle)
-        try:
-            points = metric_points(line.text for line in lines)
-        except (Ambiguous, Refused) as problem:
-            # Metrics are for information: the state of the job counts.
-            self._notify(f"no metrics of {attempt.handle.id} now: {problem.message}")
-            return
-        if points:
-            lease.record_metrics(attempt.id, points)
 
     def _is_recent(self, instant: datetime) -> bool:
         """Whether the service's lists may not show yet what happened then."""
@@ -246,12 +162,13 @@ class RunActions:
         attempt = current_attempt(facts)
         if attempt is None or attempt.handle is None:
             return
-        store = self._connections.store(facts.run.target)
         output = self._output(facts, attempt, attempt.handle)
+        store = self._connections.store_of(facts.run.target, output)
         folder = run_folder(self._settings, facts.run.id) / "collected"
         # Without it the last commit of the job is not to be seen (yet), and what is there is a
         # checkpoint from the middle of the training.
-        whole = facts.run.target.service != "hf-jobs" or store.list(f"{output}/{FINAL}")
+        keeps_parts = attempt.handle.service == "hf-jobs"
+        whole = not keeps_parts or store.list(f"{output}/{FINAL}")
         found = (
             collector.collect(store, output, folder, still_ours=lease.keep, reporter=self._reporter)
             if whole
@@ -277,7 +194,15 @@ class RunActions:
             return
         output = self._output(facts, attempt, attempt.handle)
         prefix = f"{output}/"
-        there = self._connections.store(facts.run.target).list(prefix)
+        there = self._connections.store(facts.run.target.of(attempt.kind)).list(prefix)
+        if attempt.kind is AttemptKind.GENERATE:
+            folder = run_folder(self._settings, facts.run.id)
+            ways = self._evaluation.record_answers(facts, attempt, lease, prefix, there, folder)
+            if not ways:
+                self._nothing_there(attempt, lease, f"there are no predictions under {output}")
+            else:
+                self._notify(f"answers: {', '.join(ways)}")
+            return
         every = {item.uri.removeprefix(prefix): item.size_bytes for item in there}
         files = {name: size for name, size in every.items() if name not in _ACCOUNTS}
         if not any(map(_MADE[attempt.kind].search, files)):
@@ -289,7 +214,9 @@ class RunActions:
 
     def _output(self, facts: Facts, attempt: AttemptFacts, handle: Handle) -> str:
         """Where an attempt left its files, at this moment's commit where the store has commits."""
-        target = facts.run.target
+        if handle.service == ADOPTED:
+            return handle.id
+        target = facts.run.target.of(attempt.kind)
         try:
             output = self._connections.service(target).outputs(handle)
         except NotFound:
@@ -321,6 +248,7 @@ class RunActions:
         if self._lost_files(facts, lease, folder / "collected", "collected"):
             return
         report = check_adapter(folder / "collected", folder / "adapter", expected)
+        report = self._not_of_a_rehearsal(_unchanged_since_judged(report, facts))
         artifacts = [
             Artifact("adapter", item.path, f"adapter/{item.path}", item.size_bytes, item.sha256)
             for item in report.files
@@ -332,17 +260,61 @@ class RunActions:
         verdict = "passes" if not report.problems else f"refused: {'; '.join(report.problems)}"
         self._notify(f"adapter check: {verdict}")
 
+    def _not_of_a_rehearsal(self, report: AdapterReport) -> AdapterReport:
+        """The report, with a problem more where a stand-in's weights would reach the real Hub."""
+        if report.stand_in is None or report.problems or self._settings.hub_endpoint != HUB:
+            return report
+        problem = "the weights are those of a rehearsal's stand-in, which nobody is to have"
+        return report.model_copy(update={"files": (), "problems": (problem,)})
+
+    def offer(self, facts: Facts, lease: Lease) -> None:
+        """Put the checked files into the private repo of candidates."""
+        folder = run_folder(self._settings, facts.run.id)
+        if not self._lost_files(facts, lease, folder / "adapter", "adapter"):
+            self._notify(self._evaluation.offer(facts, lease, folder))
+
+    def evaluate(self, facts: Facts, lease: Lease) -> None:
+        """Score the answers, and judge them by the gates."""
+        folder = run_folder(self._settings, facts.run.id)
+        metrics = self._ledger.metrics(facts.run.id)
+        for line in self._evaluation.ask(facts, lease, folder):
+            self._notify(line)
+        facts = self._ledger.facts(facts.run.id)
+        for line in self._evaluation.evaluate(facts, lease, metrics, folder):
+            self._notify(line)
+
     def publish(self, facts: Facts, lease: Lease) -> None:
         """Publish the checked files with their card."""
         folder = run_folder(self._settings, facts.run.id) / "adapter"
         # Only what was checked is published: the files may have changed since, or be elsewhere.
         if self._lost_files(facts, lease, folder, "adapter"):
             return
-        card = model_card(self._view(facts.run.id))
+        shown = self._view(facts.run.id)
+        pictures = card_files(shown)
+        for name, content in pictures.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(content)
+        card = model_card(shown, pictures)
         (folder / publisher.CARD).write_text(card, encoding="utf-8", newline="\n")
-        item = publisher.publication(facts, folder)
+        item = publisher.publication(facts, folder, pictures)
         publisher.publish(item, self._connections.hub, facts, lease, self._reporter)
+        if self._ledger.facts(facts.run.id).last("published") is None:
+            return  # held; the state says why
         self._notify(f"published to {item.repo}")
+        self._collect_into(facts, item.repo, lease)
+
+    def _collect_into(self, facts: Facts, repo: str, lease: Lease) -> None:
+        """Add what is published to the collection that the spec names; failing undoes nothing."""
+        publish = facts.run.plan.spec.publish
+        if publish is None or publish.collection is None:
+            return
+        try:
+            entry = self._connections.hub_collections.put(publish.collection, repo)
+        except OrchestratorError as problem:
+            lease.add_event("collection_failed", {"message": str(problem)})
+            self._notify(f"warning: not added to {publish.collection}: {problem}")
+            return
+        lease.add_event("added_to_collection", {"collection": entry.slug})
 
     def _lost_files(self, facts: Facts, lease: Lease, folder: Path, kind: str) -> bool:
         """Whether files of a step are not here as recorded; then they are collected again."""
@@ -358,3 +330,24 @@ class RunActions:
 
     def _view(self, run_id: str) -> RunView:
         return view(self._ledger.facts(run_id), self._ledger.metrics(run_id), self._clock.now())
+
+
+def _unchanged_since_judged(report: AdapterReport, facts: Facts) -> AdapterReport:
+    """The report, with a problem more where the files are not those that were judged.
+
+    Files that were lost here are collected again, and buckets and folders can change meanwhile.
+    """
+    before = {name: one.sha256 for name, one in facts.artifacts_of("adapter").items()}
+    now = {one.path: one.sha256 for one in report.files}
+    if report.problems or not is_judged(facts) or now == before:
+        return report
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    offered = candidate(facts)
+    kept = (
+        "; what was judged is kept, adopt it: orchestrator adopt "
+        f"hf://models/{offered.data.get('repo')}@{offered.data.get('revision')} --spec SPEC"
+        if offered
+        else ""
+    )
+    problem = f"collected again, {', '.join(names)} is not what was judged before{kept}"
+    return report.model_copy(update={"files": (), "problems": (problem,)})

@@ -20,6 +20,9 @@ from orchestrator.errors import InputError, Place
 from orchestrator.spec_data import Block
 from orchestrator.spec_data import DataBlock as DataBlock
 from orchestrator.spec_data import MappingBlock as MappingBlock
+from orchestrator.spec_evaluation import EvaluationBlock as EvaluationBlock
+from orchestrator.spec_evaluation import GateBlock as GateBlock
+from orchestrator.spec_evaluation import Gates
 from orchestrator.spec_problems import describe
 from orchestrator.spec_tuning import ServiceBlock as ServiceBlock
 from orchestrator.spec_tuning import StandInBlock as StandInBlock
@@ -50,6 +53,11 @@ def _whole_number(value: Any) -> Any:
     return value
 
 
+def _or_none(schema: dict[str, Any]) -> None:
+    """In a spec, no gates are written as a word."""
+    schema["anyOf"].insert(0, {"const": "none"})
+
+
 class PublishBlock(Block):
     """Where the adapter goes."""
 
@@ -62,6 +70,15 @@ class PublishBlock(Block):
     private: bool = Field(True, description="Whether the repo is made private, if it is new.")
     tags: tuple[str, ...] = Field(
         (), description="Tags of the model card.", examples=[["router", "function-calling"]]
+    )
+    collection: (
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*/[\w.-]*[0-9a-f]{24}$")]
+        | None
+    ) = Field(
+        None,
+        description="A collection of the Hub to which the repo is added once it is published, as "
+        "its address names it.",
+        examples=["my-team/routers-64f9a55bb3115b4f513ec026"],
     )
 
 
@@ -141,6 +158,17 @@ class JobSpec(Block):
     )
     export: ExportBlock | None = Field(
         None, description="What the tuned model becomes for a device."
+    )
+    evaluation: EvaluationBlock | None = Field(
+        None,
+        description="How the tuned model is evaluated before it is published.",
+    )
+    gates: Gates | None = Field(
+        None,
+        description="What the evaluation must reach, or else nothing is published; `none` "
+        "publishes whatever passes the check of its files, and the card says so.",
+        examples=["none", [{"metric": "exact_tool_sequence", "min": 0.8, "better_than": "base"}]],
+        json_schema_extra=_or_none,
     )
     publish: PublishBlock | None = Field(
         None, description="Where the adapter goes; without it, it is collected but not published."

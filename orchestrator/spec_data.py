@@ -44,7 +44,9 @@ class SplitBlock(Block):
         examples=[0.10, 1000],
     )
     test: Share = Field(
-        0.05, description="What is kept back and never uploaded.", examples=[0.05, 0]
+        0.05,
+        description="What is kept back from the training; an evaluation has it answered.",
+        examples=[0.05, 0],
     )
     stratify_by: str | None = Field(
         None,

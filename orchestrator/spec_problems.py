@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -59,6 +60,7 @@ _WORDS = {
 }
 
 _HINTS = {
+    "gates": "Write `none`, or a list: a line `- metric: NAME` with `min`, `max` or `better_than`.",
     "name": "Lowercase letters, digits, `-`, `_` and `.`, at most 63; the first a letter or digit.",
     "publish.repo": "Write `namespace/name`, or only `name` for your own namespace: letters, "
     "digits, `-`, `_` and `.`.",
@@ -77,14 +79,23 @@ _HINTS = {
 }
 
 
+def _blocks(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The blocks that a field's type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _blocks(part)
+
+
 def _known_keys(block: type[BaseModel], path: Path_) -> list[str]:
     """The keys that the block at `path` has."""
     for part in path:
-        field = block.model_fields.get(str(part))
+        if isinstance(part, int):  # a block of a list: the list led here
+            continue
+        field = block.model_fields.get(part)
         if field is None:
             return []
-        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
-        inner = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        inner = list(_blocks(field.annotation))
         if not inner:
             return []
         block = inner[0]

@@ -11,6 +11,17 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.errors import RefusalKind
+from orchestrator.evaluation_facts import (
+    GIVEN,
+    answers,
+    attempt_kinds,
+    candidate,
+    evaluation,
+    needs_candidate,
+    newest,
+    override,
+    planned,
+)
 from orchestrator.ledger import AttemptFacts, DamagedRun, Event, Facts
 from orchestrator.services.base import AttemptKind, AttemptState, Snapshot
 
@@ -19,6 +30,8 @@ QUOTA_WAIT = timedelta(minutes=5)
 
 #: A service may ask for any time, even for thousands of years.
 _LONGEST_WAIT_S = 86_400.0
+#: What follows the evaluation; a person may do without it.
+_FINISHING = (AttemptKind.MERGE, AttemptKind.EXPORT)
 #: The raw state of a job that the service does not show any more.
 GONE = "NOT_FOUND"
 
@@ -32,6 +45,7 @@ class RunState(StrEnum):
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
     COLLECTED = "COLLECTED"
+    EVALUATED = "EVALUATED"
     PUBLISHED = "PUBLISHED"
     HELD = "HELD"
     FAILED = "FAILED"
@@ -50,6 +64,8 @@ class Action(StrEnum):
     COLLECT = "collect"
     RECORD = "record"
     CHECK_ADAPTER = "check-adapter"
+    OFFER = "offer"
+    EVALUATE = "evaluate"
     PUBLISH = "publish"
     WAIT = "wait"
     DONE = "done"
@@ -81,12 +97,21 @@ def _unhindered(facts: Facts, now: datetime) -> Status:
     """Where a run stands that nobody has asked to cancel."""
     if not facts.last("staged"):
         return Status(RunState.PLANNED, Action.STAGE)
+    if not is_tuned(facts):
+        return _executing(facts, AttemptKind.TUNE, now)
+    # Judged before it is merged and exported: that costs money too.
+    judging = _judging(facts, now)
+    if judging is not None:
+        return judging
     kind = pending_kind(facts)
-    if kind is None:
-        return _publishing(facts)
-    attempt = facts.newest(kind)
+    return _publishing(facts) if kind is None else _executing(facts, kind, now)
+
+
+def _executing(facts: Facts, kind: AttemptKind, now: datetime) -> Status:
+    """Where a run stands whose next attempt, or the one on its way, is of this kind."""
+    attempt = newest(facts, kind)
     if attempt is None:
-        return Status(_before(kind), Action.LAUNCH)
+        return Status(_before(facts, kind), Action.LAUNCH)
     if attempt.handle is None:
         return _unlaunched(facts, attempt, now)
     if attempt.snapshot is None:
@@ -94,21 +119,49 @@ def _unhindered(facts: Facts, now: datetime) -> Status:
     return _reported(facts, attempt, attempt.snapshot)
 
 
-def _before(kind: AttemptKind) -> RunState:
+def _before(facts: Facts, kind: AttemptKind) -> RunState:
     """Where a run stands whose next attempt is of this kind."""
-    return RunState.STAGED if kind is AttemptKind.TUNE else RunState.COLLECTED
+    return RunState.STAGED if kind is AttemptKind.TUNE else _tuned_state(facts)
+
+
+def _tuned_state(facts: Facts) -> RunState:
+    """How far a run with a tuned model has come."""
+    return RunState.EVALUATED if evaluation(facts) is not None else RunState.COLLECTED
+
+
+def _judging(facts: Facts, now: datetime) -> Status | None:
+    """What is left to do, or to decide, before the tuned model may go on; None if nothing is."""
+    how = planned(facts)
+    if how is None or override(facts) is not None:
+        return None
+    if needs_candidate(facts) and candidate(facts) is None:
+        return Status(RunState.COLLECTED, Action.OFFER)
+    judged = evaluation(facts)
+    if judged is None:
+        if not _is_done(facts, AttemptKind.GENERATE):
+            return _executing(facts, AttemptKind.GENERATE, now)
+        if how.service == "file" and not answers(facts):
+            reason = f"waits for answers: orchestrator evaluate {facts.run.id} --predictions FILE"
+            return Status(RunState.HELD, Action.DONE, reason)
+        return Status(RunState.COLLECTED, Action.EVALUATE)
+    if _of(judged, "passed", facts) is True:
+        return None
+    reason = (
+        f"{'; '.join(_of(judged, 'failed', facts))}; to publish all the same: "
+        f'orchestrator publish {facts.run.id} --override "REASON"'
+    )
+    return Status(RunState.HELD, Action.DONE, reason)
 
 
 def pending_kind(facts: Facts) -> AttemptKind | None:
     """What the run has still to execute, or None if all of it is done."""
-    kinds = map(AttemptKind, facts.run.plan.attempt_kinds)
-    return next((kind for kind in kinds if not _is_done(facts, kind)), None)
+    return next((kind for kind in attempt_kinds(facts) if not _is_done(facts, kind)), None)
 
 
 def current_attempt(facts: Facts) -> AttemptFacts | None:
     """The attempt that the next action is about: that of the pending kind, or the last one."""
-    kind = pending_kind(facts) or AttemptKind(facts.run.plan.attempt_kinds[-1])
-    return facts.newest(kind)
+    kind = pending_kind(facts) or attempt_kinds(facts)[-1]
+    return newest(facts, kind)
 
 
 def is_tuned(facts: Facts) -> bool:
@@ -118,9 +171,17 @@ def is_tuned(facts: Facts) -> bool:
 
 def _is_done(facts: Facts, kind: AttemptKind) -> bool:
     """Whether an attempt of the kind left what the run needs of it, or a person does without."""
-    if kind is not AttemptKind.TUNE and facts.last("finishing_dropped") is not None:
+    if kind in _FINISHING and facts.last("finishing_dropped") is not None:
         return True
-    attempt = facts.newest(kind)
+    if kind is AttemptKind.GENERATE:
+        if kind not in attempt_kinds(facts):
+            return True
+        if evaluation(facts) is not None or override(facts) is not None:
+            return True
+        # What a person gives takes the place of a job, which nobody has to pay for then.
+        if facts.last(GIVEN) is not None and answers(facts):
+            return True
+    attempt = newest(facts, kind)
     if attempt is None:
         return False
     if kind is AttemptKind.TUNE:
@@ -152,7 +213,14 @@ def _cancelling(facts: Facts, found: Status) -> Status:
             return Status(RunState.CANCELLED, Action.DONE, f"cancelled before {what} was launched")
         case Action.INSPECT if attempt is not None:
             return _stopping(facts, attempt, found)
-        case Action.COLLECT | Action.CHECK_ADAPTER | Action.RECORD | Action.PUBLISH:
+        case (
+            Action.COLLECT
+            | Action.CHECK_ADAPTER
+            | Action.RECORD
+            | Action.OFFER
+            | Action.EVALUATE
+            | Action.PUBLISH
+        ):
             return _outrun(facts)
         case _:
             return found
@@ -215,10 +283,10 @@ def _unlaunched(facts: Facts, attempt: AttemptFacts, now: datetime) -> Status:
         wait = max(QUOTA_WAIT, asked)
         reason = f"quota: {refusal.message}"
         action = Action.LAUNCH if now >= refusal.at + wait else Action.WAIT
-        return Status(_before(attempt.kind), action, reason)
+        return Status(_before(facts, attempt.kind), action, reason)
     if attempt.not_launched_by is not None:
         reason = f"not launched, says {attempt.not_launched_by}"
-        return Status(_before(attempt.kind), Action.LAUNCH, reason)
+        return Status(_before(facts, attempt.kind), Action.LAUNCH, reason)
     if attempt.uncertain_at is not None:
         uncertain = sum(item.uncertain_at is not None for item in facts.attempts)
         spec = facts.run.plan.spec
@@ -247,7 +315,7 @@ def _failed(facts: Facts, attempt: AttemptFacts, error: str) -> Status:
     allowed = facts.run.plan.spec.max_attempts
     if used < allowed:
         reason = f"attempt {used} of {allowed} failed: {error}"
-        return Status(_before(attempt.kind), Action.LAUNCH, reason)
+        return Status(_before(facts, attempt.kind), Action.LAUNCH, reason)
     return _ended(facts, attempt, error)
 
 
@@ -255,10 +323,13 @@ def _ended(
     facts: Facts, attempt: AttemptFacts, reason: str, state: RunState = RunState.FAILED
 ) -> Status:
     """Nothing more comes of the newest attempt: the end, unless a person asked for another one."""
+    if attempt.kind is AttemptKind.TUNE and facts.is_adopted:
+        adopt = "nothing is trained for an adopted run; once they are there: orchestrator adopt"
+        return Status(state, Action.DONE, f"{reason}; {adopt}")
     if any(
         event.kind == "retry_requested" and event.attempt_id == attempt.id for event in facts.events
     ):
-        return Status(_before(attempt.kind), Action.LAUNCH, f"tried again after: {reason}")
+        return Status(_before(facts, attempt.kind), Action.LAUNCH, f"tried again after: {reason}")
     candidates = facts.run.target.candidates
     tuned = is_tuned(facts)
     paid = attempt.handle is not None or tuned
@@ -278,7 +349,9 @@ def _succeeded(facts: Facts, attempt: AttemptFacts) -> Status:
     if attempt.kind is not AttemptKind.TUNE:
         if nothing and missing is not None:
             return _ended(facts, attempt, str(_of(missing, "reason", facts)))
-        return Status(RunState.COLLECTED, Action.RECORD, f"{attempt.kind}: finished at the service")
+        return Status(
+            _tuned_state(facts), Action.RECORD, f"{attempt.kind}: finished at the service"
+        )
     collected = facts.last_since("collected", "files_lost")
     if collected is None or collected.attempt_id != attempt.id:
         if nothing and missing is not None:
@@ -293,12 +366,13 @@ def _succeeded(facts: Facts, attempt: AttemptFacts) -> Status:
 
 def _publishing(facts: Facts) -> Status:
     """Everything is made and checked."""
+    state = _tuned_state(facts)
     if facts.run.target.repo is None:
-        return Status(RunState.COLLECTED, Action.DONE, "the spec does not ask for publishing")
+        return Status(state, Action.DONE, "the spec does not ask for publishing")
     held = facts.last_since("publish_held", "publish_released")
     if held is not None:
         return Status(RunState.HELD, Action.DONE, str(_of(held, "reason", facts)))
-    return Status(RunState.COLLECTED, Action.PUBLISH)
+    return Status(state, Action.PUBLISH)
 
 
 def _of(event: Event, name: str, facts: Facts) -> Any:

@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from orchestrator.answering.endpoint import Endpoint, token_of
 from orchestrator.catalog import load_catalog
 from orchestrator.connections import Connections
 from orchestrator.digests import sha256_file
 from orchestrator.errors import InputError
 from orchestrator.ledger import Ledger, RunFacts, Target
 from orchestrator.planner import Prepared
-from orchestrator.preflight import Needs, preflight
+from orchestrator.preflight import Needs, Preflight, preflight
 from orchestrator.settings import Settings
 
 Notify = Callable[[str], None]
@@ -39,33 +40,106 @@ def submit(
     Raises before anything is written if credentials, bucket or repo would fail later.
     """
     plan = prepared.plan
+    _need_endpoint_token(prepared)
     existing = None if again else ledger.find_run(plan.digest)
     if existing is not None:
+        if (existing.plan.gates, existing.plan.evaluation) != (plan.gates, plan.evaluation):
+            notify(
+                f"warning: run {existing.id} is judged as its spec said when it was submitted; to "
+                f"have it judged by this one: orchestrator evaluate {existing.id} --spec SPEC"
+            )
         return existing, False
-    target = _target(prepared, settings, connections, notify)
-    folder = _write_data(prepared, settings.home / "data")
+    target = target_of(prepared, settings, connections, notify)
+    folder = write_data(prepared, settings.home / "data")
     return ledger.add_run(plan, target, folder, again=again), True
 
 
-def _target(
-    prepared: Prepared, settings: Settings, connections: Connections, notify: Notify
+def _need_endpoint_token(prepared: Prepared) -> None:
+    """Raise for an endpoint whose address or token will not do once the training is paid."""
+    planned = prepared.plan.evaluation
+    if planned is not None and planned.url is not None and planned.model is not None:
+        token_of(Endpoint(planned.url, planned.model, planned.token_env), os.environ)
+
+
+def target_of(
+    prepared: Prepared,
+    settings: Settings,
+    connections: Connections,
+    notify: Notify,
+    *,
+    trains: bool = True,
 ) -> Target:
-    """Where the run executes and publishes; every place is asked before it is relied on."""
+    """Where the run executes and publishes; every place is asked before it is relied on.
+
+    Where nothing is trained, Vertex and its bucket are not needed.
+    """
     if prepared.plan.spec.service.name == "hf-jobs":
         _need_secrets(prepared, settings)
         return _jobs_target(prepared, connections, notify)
     spec = prepared.plan.spec
     target = Target(
         service=spec.service.name,
-        project=settings.need_project(),
+        project=settings.need_project() if trains else settings.project or "",
         location=spec.service.location,
-        bucket=settings.need_bucket(),
+        bucket=settings.need_bucket() if trains else "",
         repo=None,
     )
-    connections.store(target).check_writable(f"{target.bucket}/staged/check")
+    if trains:
+        connections.store(target).check_writable(f"{target.bucket}/staged/check")
+        connections.service(target).find("orc-preflight")
+    planned = prepared.plan.evaluation
+    if planned is not None and planned.service == "hf-jobs":
+        return _with_answers(prepared, target, connections, notify)
     repo = connections.hub.check_write(spec.publish.repo) if spec.publish else None
-    connections.service(target).find("orc-preflight")
     return dataclasses.replace(target, repo=repo)
+
+
+def _with_answers(
+    prepared: Prepared, target: Target, connections: Connections, notify: Notify
+) -> Target:
+    """The same for a run of vertex whose answers are generated on Hugging Face Jobs."""
+    plan, planned = prepared.plan, prepared.plan.evaluation
+    block = plan.spec.evaluation
+    if planned is None or block is None or planned.flavor is None:
+        raise InputError(f"the plan of {plan.name} names no machine for its evaluation")
+    found = _asked(
+        prepared, planned.flavor, planned.usd_per_hour or 0.0, block.namespace, connections, notify
+    )
+    return dataclasses.replace(
+        target,
+        repo=found.publish_repo,
+        candidates=found.candidates,
+        base_commit=found.base_commit,
+        jobs_namespace=found.namespace,
+        jobs_rows=f"hf://datasets/{found.staging}",
+    )
+
+
+def _asked(
+    prepared: Prepared,
+    flavor: str,
+    usd_per_hour: float,
+    namespace: str | None,
+    connections: Connections,
+    notify: Notify,
+) -> Preflight:
+    """What the Hub says of all that a job relies on; raises for whatever stands in its way."""
+    plan = prepared.plan
+    needs = Needs(
+        name=plan.name,
+        base_model=plan.model.hub_id,
+        flavor=flavor,
+        usd_per_hour=usd_per_hour,
+        namespace=namespace,
+        publish_repo=plan.spec.publish.repo if plan.spec.publish else None,
+    )
+    found = preflight(
+        needs, connections.hub, connections.hub_files, connections.jobs, load_catalog().jobs
+    )
+    found.raise_for_problems()
+    for warning in found.warnings:
+        notify(f"warning: {warning}")
+    return found
 
 
 def _need_secrets(prepared: Prepared, settings: Settings) -> None:
@@ -85,20 +159,14 @@ def _jobs_target(prepared: Prepared, connections: Connections, notify: Notify) -
     spec, machine = plan.spec, plan.machine
     if machine is None:
         raise InputError(f"the plan of {plan.name} names no machine")
-    needs = Needs(
-        name=plan.name,
-        base_model=plan.model.hub_id,
-        flavor=machine.flavor,
-        usd_per_hour=machine.usd_per_hour,
-        namespace=spec.service.namespace,
-        publish_repo=spec.publish.repo if spec.publish else None,
+    found = _asked(
+        prepared,
+        machine.flavor,
+        machine.usd_per_hour,
+        spec.service.namespace,
+        connections,
+        notify,
     )
-    found = preflight(
-        needs, connections.hub, connections.hub_files, connections.jobs, load_catalog().jobs
-    )
-    found.raise_for_problems()
-    for warning in found.warnings:
-        notify(f"warning: {warning}")
     return Target(
         service=spec.service.name,
         project=found.namespace,
@@ -110,7 +178,7 @@ def _jobs_target(prepared: Prepared, connections: Connections, notify: Notify) -
     )
 
 
-def _write_data(prepared: Prepared, parent: Path) -> Path:
+def write_data(prepared: Prepared, parent: Path) -> Path:
     """The splits as files under the plan's digest, written whole or not at all."""
     folder = parent / prepared.plan.digest
     with contextlib.suppress(OSError):

@@ -180,7 +180,8 @@ class Sweeper:
         """The places in buckets that runs or settings name; their stores are kept by bucket."""
         every = [run.facts.run.target for run in runs]
         # Repos of the Hub keep what was removed in their histories: nothing would be won there.
-        targets = [target for target in every if target.service == "vertex"]
+        # What was adopted from elsewhere may have no bucket at all.
+        targets = [target for target in every if target.service == "vertex" and target.bucket]
         if self._settings.bucket and self._settings.project:
             targets.append(
                 Target("vertex", self._settings.project, "", self._settings.bucket, repo=None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from orchestrator.clock import Clock
 from orchestrator.connections import Connections
 from orchestrator.errors import Ambiguous, NotFound
-from orchestrator.ledger import Facts, Metric
+from orchestrator.ledger import ADOPTED, Facts, Metric, Target
 from orchestrator.services.base import Handle
 from orchestrator.stores.base import ObjectStore, StoredObject
 
@@ -36,6 +36,7 @@ class JobLog:
     handle: Handle
     uri: str | None
     link: str
+    target: Target
 
 
 class LogReader:
@@ -225,9 +226,13 @@ def _text(line: bytes) -> str:
 
 def locate(facts: Facts, connections: Connections) -> JobLog | None:
     """Where the log of the newest job of a run is; None if the run has no job."""
-    jobs = [(item.id, item.handle) for item in facts.attempts if item.handle]
+    jobs = [
+        (one, one.handle) for one in facts.attempts if one.handle and one.handle.service != ADOPTED
+    ]
     if not jobs:
         return None
-    attempt_id, handle = jobs[-1]
-    found = connections.service(facts.run.target).logs(handle)
-    return JobLog(attempt_id, handle, found.uri, found.link)
+    attempt, handle = jobs[-1]
+    # The answers of a run of vertex are generated elsewhere than it is trained.
+    target = facts.run.target.of(attempt.kind)
+    found = connections.service(target).logs(handle)
+    return JobLog(attempt.id, handle, found.uri, found.link, target)

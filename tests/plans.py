@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.planner import Prepared
 from tests.router_spec import ROUTER as ROUTER
-from tests.router_spec import SPEC, plan
+from tests.router_spec import SPEC, plan, without_evaluation
 
 
 def router_plan(folder: Path, *, rows: int | None = 20, on_uncertain: str = "hold") -> Prepared:
@@ -30,7 +30,7 @@ def jobs_plan(
 
     It trains all weights, or an `adapter` in their place.
     """
-    text = JOBS.read_text(encoding="utf-8")
+    text = without_evaluation(JOBS.read_text(encoding="utf-8"))
     if replace[0]:
         assert replace[0] in text
         text = text.replace(*replace)

@@ -14,7 +14,25 @@ from orchestrator.spec import load_spec
 
 ROUTER = data_folder("jobs") / "router" / "llama-3.1-8b.yaml"
 SAMPLE = ROUTER.with_name("sample.jsonl")
-SPEC = ROUTER.read_text(encoding="utf-8")
+
+
+def without_evaluation(text: str) -> str:
+    """A shipped spec that publishes unjudged: for tests of what comes before or after judging."""
+    kept: list[str] = []
+    inside = False
+    for line in text.splitlines(keepends=True):
+        if line.startswith(("evaluation:", "gates:")):
+            inside = True
+            while kept and kept[-1].startswith("#"):
+                kept.pop()
+        elif inside and line[:1].strip():
+            inside = False
+        if not inside:
+            kept.append(line)
+    return "".join(kept) + "gates: none\n"
+
+
+SPEC = without_evaluation(ROUTER.read_text(encoding="utf-8"))
 
 
 def plan(

@@ -19,11 +19,13 @@ LAYERS = [
     | {"digests", "visible_text", "job_scripts", "hardware", "spec_tuning", "exports"}
     | {"data_files", "shipped", "shipped_copy", "spec_schema", "written_files"}
     | {"safetensors_file", "lora", "scrub", "publishable", "progress", "calls", "name_patterns"}
-    | {"data_addresses", "endpoints", "hub_client"},
+    | {"data_addresses", "endpoints", "run_folders", "hub_client", "spec_evaluation"}
+    | {"jail"},
     {"dataset", "services", "stores", "ledger", "evaluation"},
     {"state", "report", "connections", "attempt_requests", "jobs_planner", "jobs_refusals"}
     | {"data_sources", "data_rules", "token_rules", "tokenizer_cache", "fetched_files"}
-    | {"answer_files"},
+    | {"answer_files", "answering", "answer_figures", "evaluation_facts", "evaluation_planner"}
+    | {"gates", "audit_facts", "audit_files", "audit_notes", "suites"},
     {"planner", "staging", "launcher", "collector", "adapter", "publisher"}
     | {
         "cancellation",
@@ -33,8 +35,15 @@ LAYERS = [
         "preparation",
         "inspection",
         "preflight",
+        "rollback",
+        "dataset_publishing",
+        "evaluator",
     },
-    {"submission", "decisions", "sweeping", "run_actions"},
+    {"evaluation_actions", "job_following"},
+    {"stage_actions", "run_answers"},
+    {"submission"},
+    {"adoption", "decisions", "sweeping", "run_actions"}
+    | {"audits", "audit_report", "run_comparison"},
     {"pipeline"},
     {"sandbox"},
     {"cli"},

@@ -8,26 +8,31 @@ from pathlib import Path
 import pytest
 
 from orchestrator.attempt_requests import attempt_request
-from orchestrator.ledger import Artifact, Event, Facts, RunFacts, Target
+from orchestrator.ledger import Artifact, AttemptFacts, Event, Facts, RunFacts, Target
 from orchestrator.plan import Plan
 from orchestrator.services.base import AttemptKind, ScriptRequest
 from tests.plans import jobs_plan
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COMMIT = "a" * 40
+METRICS = {"text": "exact_match", "calls": "tool"}
 
 
 def asked(plan: Plan, kind: AttemptKind) -> ScriptRequest:
     """The request of an attempt, once the rows are staged and an adapter is collected."""
     target = Target("hf-jobs", "me", "", "hf://datasets/me/staging", "me/a", "me/a-candidates")
     staged = f"hf://datasets/me/staging@{COMMIT}"
+    files = {"code/job.py": "code/x/job.py"}
+    files |= {name: f"staged/{name}.jsonl" for name in ("train", "evaluation", "shots")}
     artifacts = tuple(
-        Artifact("staged", name, f"{staged}/{path}", 1, "0" * 64)
-        for name, path in (("code/job.py", "code/x/job.py"), ("train", "staged/train.jsonl"))
+        Artifact("staged", name, f"{staged}/{path}", 1, "0" * 64) for name, path in files.items()
     )
     collected = Event("collected", NOW, {"source": f"hf://models/me/a-candidates@{COMMIT}/1/final"})
+    offered = {"repo": "me/a-candidates", "revision": COMMIT}
+    candidate = Event("candidate", NOW, offered, "run-0")
+    tune = AttemptFacts("run-0", AttemptKind.TUNE, 1, "token", NOW, NOW)
     run = RunFacts("run", plan, 1, target, "data", NOW)
-    made = attempt_request(Facts(run, (), (collected,), artifacts), kind, "run-1")
+    made = attempt_request(Facts(run, (tune,), (collected, candidate), artifacts), kind, "run-1")
     assert isinstance(made, ScriptRequest)
     return made
 
@@ -60,3 +65,14 @@ def test_what_the_spec_says_of_the_training_is_on_its_command_line(
     name, value = line.split(": ")
     command = asked(plan, AttemptKind.TUNE).command
     assert command[command.index(f"--{name.replace('_', '-')}") + 1] == value
+
+
+@pytest.mark.parametrize(("scorer", "measured"), [("text", True), ("calls", False)])
+def test_losses_are_measured_for_the_scorer_of_texts(
+    tmp_path: Path, scorer: str, measured: bool
+) -> None:
+    gates = f"evaluation: {{scorer: {scorer}}}\ngates:\n  - {{metric: {METRICS[scorer]}, min: 0}}\n"
+    plan = jobs_plan(tmp_path, rows=150, adapter=True, replace=("gates: none\n", gates)).plan
+    command = asked(plan, AttemptKind.GENERATE).command
+    assert ("--likelihood" in command) is measured
+    assert "--condition" in command

@@ -236,6 +236,8 @@ def test_a_position_is_counted_from_the_start_of_the_answer() -> None:
         ("<tool_call>{'name': 'f'}</tool_call>", "is not JSON", 0),
         ('<tool_call>{"name": "f", "arguments": {}}', "not closed", 1),
         ('<tool_call>{"name": "f", "arguments": "{"}</tool_call>', "a text that is not JSON", 0),
+        ('<tool_call>{"name": "f", "arguments": {"x": 1, "x": 2}}</tool_call>', "'x' is there", 0),
+        ('<tool_call>{"name": "f", "arguments": "{\\"x\\":1,\\"x\\":2}"}</tool_call>', "twice", 0),
         ("<tool_call>" + "[" * 100_000, "is not JSON", 0),
     ],
 )
@@ -264,7 +266,9 @@ def test_llama_calls_stand_after_a_python_tag_or_alone() -> None:
     assert parse(call[:-5], Syntax.LLAMA).problems
 
 
-@pytest.mark.parametrize("text", ["Good morning", '{"name": "Ada", "age": 36}', '{"route": []}'])
+@pytest.mark.parametrize(
+    "text", ["Good morning", '{"name": "Ada", "age": 36}', '{"route": []}', '{"a": 1, "a": 2}']
+)
 def test_an_answer_in_plain_text_or_json_is_no_call_of_llama(text: str) -> None:
     read = parse(text, Syntax.LLAMA)
     assert (read.calls, read.text, read.problems) == ((), text, ())

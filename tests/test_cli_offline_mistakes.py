@@ -92,7 +92,12 @@ def test_a_file_whose_name_is_not_text_is_printed_as_it_is_and_escaped_in_json(
 def test_a_plan_in_a_pipe_has_one_line_for_each_of_its_facts() -> None:
     out = orchestrator("plan", ROUTER).stdout.decode()
     facts, splits = out.split("\n\n", 1)
-    assert [line.split("  ")[0] for line in facts.splitlines()][-2:] == ["basis", "publish to"]
+    assert [line.split("  ")[0] for line in facts.splitlines()][-4:] == [
+        "evaluation",
+        "answers",
+        "gates",
+        "publish to",
+    ]
     assert not any(line.startswith(" ") for line in out.splitlines())
     assert len(splits.splitlines()) == 4
 

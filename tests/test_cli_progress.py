@@ -106,7 +106,7 @@ class TestInterrupts:
         self, number: signal.Signals
     ) -> None:
         with Interrupts(ending=True), pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)  # to this thread: another one would make it late
         assert signal.getsignal(number) is signal.SIG_DFL
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

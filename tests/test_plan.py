@@ -20,7 +20,7 @@ from pydantic import BaseModel
 import orchestrator.catalog
 from orchestrator.catalog import load_catalog
 from orchestrator.plan import Plan, plan_digest
-from orchestrator.spec import JobSpec
+from orchestrator.spec import EvaluationBlock, JobSpec
 from tests.router_spec import ROUTER, SAMPLE, SPEC, changed, plan
 
 #: For each field that a spec may change: text of the router spec, and what to put in its place.
@@ -95,6 +95,10 @@ OTHER_VALUES: dict[str, Any] = {
     "stand_in.rows": 10,
     "stand_in.short_prompt": "Be brief.",
 }
+#: How the result is judged, and where it is shown: no part of the digest, for it trains nothing.
+JUDGED = {"gates", "publish.collection"} | {
+    f"evaluation.{name}" for name in EvaluationBlock.model_fields
+}
 #: Fields with only one value so far; and the places of the data and who pays, which are no part of
 #: the plan.
 FIXED = {"version", "data.path", "data.tools", "service.namespace"} | {
@@ -134,7 +138,8 @@ def test_another_process_makes_the_same_plan(tmp_path: Path, hash_seed: str) -> 
         capture_output=True,
         check=True,
     )
-    assert json.loads(done.stdout) == plan(tmp_path).plan.to_json()
+    shipped = ROUTER.read_text(encoding="utf-8")
+    assert json.loads(done.stdout) == plan(tmp_path, spec=shipped).plan.to_json()
 
 
 def test_a_plan_survives_being_stored(tmp_path: Path) -> None:
@@ -181,7 +186,7 @@ def test_rows_that_come_through_a_pipe_are_read_once_and_digested(tmp_path: Path
 
 def test_every_field_of_a_spec_is_tried() -> None:
     paths = {path for path in field_paths(JobSpec) if not path.startswith(BLOCKS)}
-    assert set(CHANGES) | FIXED | set(OTHER_VALUES) - AS_A_WHOLE == paths
+    assert set(CHANGES) | FIXED | JUDGED | set(OTHER_VALUES) - AS_A_WHOLE == paths
 
 
 @pytest.mark.parametrize("field", OTHER_VALUES)
@@ -218,6 +223,16 @@ def test_the_tools_are_in_the_digest_but_not_where_they_are(tmp_path: Path) -> N
         digests.append(plan(tmp_path, spec=spec.replace("FILE", name)).plan.digest)
     assert digests[1] == digests[2]
     assert len(set(digests)) == 3
+
+
+def test_how_the_result_is_judged_does_not_change_the_digest(tmp_path: Path) -> None:
+    """Other gates must not have the same thing trained, and paid for, again."""
+    before = plan(tmp_path).plan
+    after = plan(tmp_path, spec=ROUTER.read_text(encoding="utf-8")).plan
+    assert (before.gates, before.evaluation) == ((), None)
+    assert after.gates
+    assert after.evaluation is not None
+    assert after.digest == before.digest
 
 
 @pytest.mark.parametrize("told", ["estimate", "warnings", "refusals", "errors"])

@@ -11,9 +11,9 @@ from orchestrator.errors import InputError
 from orchestrator.plan import Plan
 from orchestrator.spec import SpecError
 from tests.plans import JOBS, jobs_plan
-from tests.router_spec import changed, plan
+from tests.router_spec import changed, plan, without_evaluation
 
-TEXT = JOBS.read_text(encoding="utf-8")
+TEXT = without_evaluation(JOBS.read_text(encoding="utf-8"))
 
 
 def planned(folder: Path, **replaced: str) -> Plan:

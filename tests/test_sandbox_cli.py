@@ -246,7 +246,8 @@ def test_up_serves_a_folder_once_and_keeps_its_configuration(
     folder, file = tmp_path / "sandbox", tmp_path / "sandbox.yaml"
     rule = "{face: storage, effect: drop, times: null}"
     file.write_text(f"faults:\n  requests: [{rule}]\nvertex:\n  running_s: 7200\n")
-    up = Up(folder, "--stand-in", "replay", "--config", str(file), "--no-token")
+    more = ("--answers", "weak", "--no-token")
+    up = Up(folder, "--stand-in", "replay", "--config", str(file), *more)
     try:
         printed = exports("".join(up.lines))
         assert exports(sandbox("env", folder=folder)) == printed
@@ -261,6 +262,7 @@ def test_up_serves_a_folder_once_and_keeps_its_configuration(
     assert "no sandbox is being served" in sandbox("env", folder=folder, code=2)
     with Sandbox(folder) as again:
         assert again.options.stand_in == "replay"
+        assert again.options.training.answers == "weak"
         assert again.options.config.vertex.running_s == 7200
         assert again.options.config.faults.requests[0].times is None
 

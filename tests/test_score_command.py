@@ -22,6 +22,7 @@ from orchestrator.cli import run
 from orchestrator.evaluation.scorers import SCORERS
 from orchestrator.training import generate, generate_prompts
 from orchestrator.training.sft_rows import Row
+from tests.jail.machine import jail_or_skip
 from tests.router_spec import SAMPLE
 
 assert generate.__file__  # imported first: it puts its folder where the others find each other
@@ -326,7 +327,7 @@ def test_one_form_of_output_at_a_time_and_a_syntax_only_for_calls(
         code, _, err = score("--predicted", said, "--scorer", "calls", *wrong)
         assert (code, "exclude each other" in err) == (2, True)
     code, _, err = score("--predicted", said, "--scorer", "text", "--syntax", "hermes")
-    assert (code, "--syntax is for --scorer calls alone" in err) == (2, True)
+    assert (code, "--syntax is for --scorer calls and bfcl alone" in err) == (2, True)
 
 
 def test_a_syntax_that_is_given_goes_before_the_expected_answer_s(
@@ -423,22 +424,56 @@ def test_names_from_rows_break_no_table(score: Shell, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(SCORERS))
 def test_every_scorer_of_the_table_can_be_used(score: Shell, tmp_path: Path, name: str) -> None:
+    if name == "code":
+        jail_or_skip()
     right = {
         "route-plan": json.loads(SAMPLE.read_text(encoding="utf-8").splitlines()[0])["completion"],
         "calls": PLAY,
         "math": "So it is \\boxed{3}.",
+        "code": "def three():\n    return 3\n\nassert three() == 3",
         "text": "It is three.",
+        "bfcl": '[{"play": {"artist": ["Bach", "J.S. Bach"]}}]',
+        "latency": "It is three.",
     }[name]
-    said = _file(
-        tmp_path / "said.jsonl",
-        [{"id": n, "expected": right, "predicted": right} for n in range(2)],
-    )
+    line = {"expected": right, "predicted": right, "latency_s": 1.0}
+    said = _file(tmp_path / "said.jsonl", [{"id": n, **line} for n in range(2)])
     code, out, err = score("--predicted", said, "--scorer", name, "--json")
     assert code == 0, err
     document = json.loads(out)
     assert (document["scorer"], document["rows"]) == (name, 2)
     first = document["metrics"][0]
     assert first["value"] == 1.0
+
+
+def test_what_lines_say_of_tools_and_time_reaches_the_scorers(score: Shell, tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": name}} for name in ("play", "stop")]
+    invented = render([ToolCall("sing", {})], Syntax.HERMES)
+    rows = _file(
+        tmp_path / "rows.jsonl",
+        [{"prompt": text, "completion": PLAY, "tools": tools} for text in "ab"],
+    )
+    lines = [
+        {
+            "prompt_sha256": prompt_sha256(text, tools),
+            "predicted": said,
+            "latency_s": seconds,
+            "new_tokens": 10,
+            "stopped_by": "max_new_tokens",
+        }
+        for text, said, seconds in (("a", PLAY, 1.0), ("b", invented, 4.0))
+    ]
+    files = ("--expected", rows, "--predicted", _file(tmp_path / "said.jsonl", lines))
+    code, out, _ = score(*files, "--scorer", "calls", "--json")
+    assert (code, _metrics(out)["tools_not_offered"]) == (0, 0.5)
+    assert "tool not offered: sing" in out
+    code, out, _ = score(*files, "--scorer", "latency", "--json")
+    assert _metrics(out)["latency_s"] == 2.5
+    assert (_metrics(out)["tokens_per_s"], _metrics(out)["cut"]) == (4.0, 1.0)
+    keys = ("prompt_sha256", "predicted")
+    untimed = [{key: line[key] for key in keys} for line in lines]
+    said = _file(tmp_path / "untimed.jsonl", untimed)
+    code, _, err = score("--expected", rows, "--predicted", said, "--scorer", "latency")
+    assert (code, "no prediction says how long it took" in err) == (2, True)
 
 
 def test_a_wrong_expected_row_is_named_by_its_line_whoever_finds_it(

@@ -83,7 +83,7 @@ def test_every_shipped_spec_is_rehearsed_to_its_end(shell: Shell, name: str) -> 
     assert code == 0, err
     result = json.loads(out)
     short = name.rpartition("/")[2]
-    assert (result["state"], len(result["service_jobs"])) == ("PUBLISHED", 1)
+    assert (result["state"], len(result["service_jobs"])) == ("PUBLISHED", 2)
     assert result["hub_repo"] == f"sandbox-user/router-{short}-adapter"
     config = json.loads(Path(result["adapter_path"], "adapter_config.json").read_text())
     model = load_catalog().find(load_spec(shipped_names()[name]).spec.base_model)

@@ -35,8 +35,17 @@ _COMMANDS = {
     "logs": "Print what the job of a run has logged.",
     "cancel": "Cancel a run, and stop its job at the service.",
     "resolve": "Answer what an UNCERTAIN or HELD run waits for.",
+    "adopt": "Take a finished job, or weights on disk, into the ledger as a run.",
+    "evaluate": "Evaluate a run's tuned model and judge it by its gates.",
+    "audit": "Let people or a judge model score answers of a run, and show how far they agree.",
+    "compare": "Compare runs, or files of answers, with the first one, row by row.",
+    "publish": "Publish a run that is HELD, by a stated reason if its gates failed.",
+    "rollback": "Bring a published repo back to one of its tags.",
+    "publish-data": "Publish the prepared rows of a spec as a dataset on the Hub.",
     "gc": "List what no run needs any more, and remove it.",
     "rehearse": "Run a spec end to end on this machine, on a sandbox of its own.",
+    "report": "Write pages that show runs: curves, slices, examples, failures, cost.",
+    "suites": "List the benchmark suites that are known, or write the rows of one.",
     "score": "Score answers against what is expected, with intervals and slices.",
     "schema": "Print the JSON Schema of a spec, for editors.",
     "sandbox": "Cloud Storage, Vertex tuning and the Hub as local servers.",
@@ -50,7 +59,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
         if name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"orchestrator.cli.{name}").command
+        module = f"orchestrator.cli.{name.replace('-', '_')}"
+        command: click.Command = importlib.import_module(module).command
         return command
 
     def resolve_command(

@@ -51,7 +51,7 @@ def command(run: str, following: bool, tail: int | None, interval_s: float, as_j
                 f"run {run_id} has no job yet, so nothing was logged",
                 hint=f"See: orchestrator show {run_id}",
             )
-        target = facts.run.target
+        target = log.target
         service = session.connections.service(target)
         if target.service == "hf-jobs":
             jobs = session.connections.jobs(target.project)

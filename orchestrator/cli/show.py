@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from orchestrator.cli.evidence_told import judged_pairs
 from orchestrator.cli.options import json_option
 from orchestrator.cli.printing import note, print_json, print_pairs, print_table, size
 from orchestrator.cli.session import next_command, open_pipeline
@@ -58,6 +59,7 @@ def _print(found: RunView, folder: str) -> None:
         for event in found.facts.events
         if event.kind == "produced"
     ]
+    pairs += judged_pairs(found.facts)
     if found.training_seconds is not None:
         pairs.append(("training time", f"{found.training_seconds:.0f} s"))
     if found.stand_in:
@@ -65,6 +67,10 @@ def _print(found: RunView, folder: str) -> None:
     if found.published:
         at = f"{found.published['repo']} at {found.published['revision']}"
         pairs.append(("published", f"{at}, tag {found.published['tag']}"))
+    back = found.facts.last("rolled_back")
+    if back is not None:
+        to = f"{back.data.get('repo')} to {back.data.get('tag')}"
+        pairs.append(("rolled back", f"{to}, {back.at:%Y-%m-%d %H:%M} UTC"))
     print_pairs(pairs)
     if found.series:
         click.echo()

@@ -92,7 +92,7 @@ def _loss(session: Session, facts: Facts) -> str:
         log = locate(facts, session.connections)
         if log is None or log.uri is None:
             return ""
-        found = latest_loss(session.connections.store(facts.run.target), log.uri)
+        found = latest_loss(session.connections.store(log.target), log.uri)
     except OrchestratorError:
         return ""  # a nicety, not news
     return f"  {found}" if found else ""

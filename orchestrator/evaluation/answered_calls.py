@@ -35,8 +35,8 @@ _BROKEN = (
 #: What is wrong with a call, in fixed words, by what the parser says of it.
 _KINDS = (
     ("is not closed by", "not closed"),
-    ("not JSON", "not JSON"),
     ("there twice", "an argument is there twice"),
+    ("not JSON", "not JSON"),
     ("is not between", "a text without its marks"),
     ("nested", "nested too deeply"),
     ("are not an object", "the arguments are no object"),
@@ -66,7 +66,7 @@ def read_answer(answer: str, form: Form) -> AnsweredCalls:
     if found.problems:
         detail = str(found.problems[0])
         return AnsweredCalls(found.calls, found.text, _kind(detail), detail)
-    if any(_too_deep(call.arguments) for call in found.calls):
+    if any(too_deep(call.arguments) for call in found.calls):
         return AnsweredCalls((), found.text, "nested too deeply", f"more than {MAX_DEPTH} deep")
     return AnsweredCalls(found.calls, found.text, empty=found.empty)
 
@@ -100,9 +100,10 @@ def _kind(detail: str) -> str:
     return next((kind for words, kind in _KINDS if words in detail), "malformed")
 
 
-def _too_deep(value: Any) -> bool:
+def too_deep(value: Any, most: int = MAX_DEPTH) -> bool:
+    """Whether lists and objects are nested deeper than that."""
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(most):
         inside = (one.values() if isinstance(one, dict) else one for one in level)
         level = [one for one in chain.from_iterable(inside) if isinstance(one, dict | list)]
         if not level:
@@ -143,7 +144,7 @@ def _read_agent(answer: str) -> AnsweredCalls:
     agent, arguments = value["agent"], value["arguments"]
     if not isinstance(agent, str) or not isinstance(arguments, dict):
         return AnsweredCalls((), text, "malformed", "agent is a text, arguments an object")
-    if _too_deep(arguments):
+    if too_deep(arguments):
         return AnsweredCalls((), text, "nested too deeply", f"more than {MAX_DEPTH} deep")
     return AnsweredCalls((ToolCall(agent, arguments),))
 

@@ -43,6 +43,8 @@ class _Lane:
         return [round((value - lowest) * scale) << shift for value in column]
 
     def unpacked(self, total: int, rows: int) -> float:
+        if not self.width:
+            return self.lowest * rows
         bits = (total >> self.shift) & ((1 << self.width) - 1)
         return bits / self.scale + self.lowest * rows
 
@@ -62,6 +64,8 @@ def draws(
     for column in columns:
         lane = _lane(column, lanes[-1].shift + lanes[-1].width if lanes else 0)
         lanes.append(lane)
+        if not lane.width:
+            continue
         packed = list(map(operator.or_, packed, lane.packed(column)))
     for total in _totals(packed, seed, resamples):
         yield [lane.unpacked(total, rows) for lane in lanes]
@@ -103,9 +107,11 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 def _lane(column: Sequence[float], shift: int) -> _Lane:
     lowest = min(column)
     spread = max(column) - lowest
+    if spread == 0:  # it needs no room: of bins of values most are empty
+        return _Lane(shift, 0, lowest, 1.0)
     whole = (
         abs(lowest) < _WHOLE and spread < _WHOLE and all(map(float.is_integer, map(float, column)))
     )
-    scale = 1.0 if whole or spread == 0 else math.ldexp(1.0, _BITS - math.frexp(spread)[1])
+    scale = 1.0 if whole else math.ldexp(1.0, _BITS - math.frexp(spread)[1])
     most = round(spread * scale) + 1
     return _Lane(shift, (most * len(column)).bit_length(), lowest, scale)

@@ -1,4 +1,4 @@
-"""What sums of parts are turned into: ratios, perplexities, BLEU and chrF.
+"""What sums of parts are turned into: ratios, perplexities, BLEU, chrF and quantiles.
 
 Each scale takes the sums (above, below) of a metric's parts over some rows, in the order of
 `MetricKind.parts`. Sums of several parts stand in for one ratio where the metric of a corpus is
@@ -64,10 +64,37 @@ def chrf(sums: Sequence[Sums]) -> float:
     return 100 * 5 * precision * recall / (4 * precision + recall)
 
 
+def median(sums: Sequence[Sums]) -> float:
+    """The bin that holds the middle of all, as `quantile` has it."""
+    return quantile(sums, 0.5)
+
+
+def most(sums: Sequence[Sums]) -> float:
+    """The bin that 95 of 100 reach, as `quantile` has it."""
+    return quantile(sums, 0.95)
+
+
+def quantile(sums: Sequence[Sums], share: float) -> float:
+    """The mean of the first bin with which no less than this share of all is reached.
+
+    The parts are bins in rising order: what their values come to, through how many they are.
+    """
+    # A float's last bit must not ask for one more than there are.
+    wanted = share * math.fsum(count for _, count in sums) * (1 - 1e-12)
+    reached = 0.0
+    for total, count in sums:
+        reached += count
+        if count > 0 and reached >= wanted:
+            return total / count
+    raise ValueError("no bin holds anything")
+
+
 #: By the names that `MetricKind.scale` takes.
 SCALES: Mapping[str, Callable[[Sequence[Sums]], float]] = {
     "ratio": ratio,
     "exp": exponential,
     "bleu": bleu,
     "chrf": chrf,
+    "p50": median,
+    "p95": most,
 }

@@ -32,14 +32,40 @@ def _math(_rows: Sequence[Answered], _: Syntax | None) -> Scorer:
     return MathScorer()
 
 
+def _code(rows: Sequence[Answered], _: Syntax | None) -> Scorer:
+    from orchestrator.evaluation.code import CodeScorer
+
+    return CodeScorer.of(rows)
+
+
 def _text(_rows: Sequence[Answered], _: Syntax | None) -> Scorer:
     from orchestrator.evaluation.texts import TextScorer
 
     return TextScorer()
 
 
+def _bfcl(_: Sequence[Answered], syntax: Syntax | None) -> Scorer:
+    from orchestrator.evaluation.permitted_calls import PermittedCallsScorer
+
+    return PermittedCallsScorer(syntax)
+
+
+def _latency(rows: Sequence[Answered], _: Syntax | None) -> Scorer:
+    from orchestrator.evaluation.latency import LatencyScorer
+
+    return LatencyScorer.of(rows)
+
+
 SCORERS: Mapping[str, Maker] = MappingProxyType(
-    {"route-plan": _route_plan, "calls": _calls, "math": _math, "text": _text}
+    {
+        "route-plan": _route_plan,
+        "calls": _calls,
+        "bfcl": _bfcl,
+        "math": _math,
+        "code": _code,
+        "text": _text,
+        "latency": _latency,
+    }
 )
 
 

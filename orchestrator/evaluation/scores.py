@@ -37,11 +37,36 @@ def yes(right: bool) -> Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """How an answer came about: seconds, tokens, and the word for what ended it; None: unknown."""
+
+    latency_s: float | None = None
+    new_tokens: int | None = None
+    prompt_tokens: int | None = None
+    stopped_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """What a model makes of the `tokens` of the expected answer, all of those before them given.
+
+    `loss` is the sum of their cross-entropies in nats (NaN: it was no number), `right` how many of
+    them were the likeliest; None: unknown.
+    """
+
+    tokens: int
+    loss: float | None = None
+    right: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """One row to score: what is right, and what was said (None: nothing, which is wrong).
 
     `key` tells rows apart (a prompt's digest, or an id). `prompt` is the question as text where it
-    is known. `slices` are groups the row belongs to by its data: name and value.
+    is known. `slices` are groups the row belongs to by its data: name and value. `tools` are the
+    names of those that the row offers, none where that is not known; `timing` is of `predicted`,
+    `likelihood` of the model that gave it.
     """
 
     key: str
@@ -49,6 +74,13 @@ class Answered:
     predicted: str | None
     prompt: str = ""
     slices: Mapping[str, str] = field(default_factory=dict)
+    tools: tuple[str, ...] = ()
+    timing: Timing | None = None
+    likelihood: Likelihood | None = None
+
+    def with_answer(self, text: str) -> Answered:
+        """The row with an answer that no model gave; nothing is known of how it came about."""
+        return replace(self, predicted=text, timing=None, likelihood=None)
 
 
 @dataclass(frozen=True)
@@ -69,7 +101,7 @@ class MetricKind:
     meaning: str
     higher_is_better: bool = True
     #: What the sums above and below are turned into: "ratio" as it is, "exp" for a perplexity from
-    #: losses, "bleu" and "chrf" from the counts of n-grams (`scales.py`).
+    #: losses, "bleu" and "chrf" from counts of n-grams, "p50" and "p95" from bins (`scales.py`).
     scale: str = "ratio"
     #: The parts of a row that are summed, where they are not the one of the metric's own name.
     parts: tuple[str, ...] = ()
@@ -203,16 +235,19 @@ def _intervals(
     """
     if not kinds:
         return []
-    columns = [column for _, parts in kinds for column in columns_of(parts)]
+    columns: list[list[float]] = []
+    starts: dict[tuple[str, ...], int] = {}
+    for kind, parts in kinds:  # two quantiles are made of the same parts
+        if kind.summed not in starts:
+            starts[kind.summed] = len(columns)
+            columns += columns_of(parts)
     values: list[list[float]] = [[] for _ in kinds]
     for sums in draws(columns, seed=seed):
-        start = 0
         for (kind, _), found in zip(kinds, values, strict=True):
-            end = start + 2 * len(kind.summed)
-            value = value_of_sums(kind, sums[start:end])
+            start = starts[kind.summed]
+            value = value_of_sums(kind, sums[start : start + 2 * len(kind.summed)])
             if value is not None:
                 found.append(value)
-            start = end
     return [percentile_interval(found) for found in values]
 
 

@@ -10,7 +10,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import InputError, Place
@@ -171,7 +171,7 @@ def score_table(
     """
     if not rows:
         raise InputError("there are no rows to score")
-    scored = [_scored(scorer, row, places or {}) for row in rows]
+    scored = [scored_row(scorer, row, places or {}) for row in rows]
     parts = by_slice(scored)
     return ScoreTable(
         scorer.name,
@@ -183,24 +183,31 @@ def score_table(
             Slice(name, value, len(part), metrics_of(scorer, part, seed=seed))
             for (name, value), part in parts.items()
         ),
-        _grouped(scored),
+        causes_of(scored),
     )
 
 
 def best_constant(scorer: Scorer, rows: Sequence[Answered], *, seed: int = 0) -> Constant:
     """The best of the commonest expected answers, by the scorer's first metric that it has."""
     counts = Counter(row.expected for row in rows)
+    text, scored = constant_answer(scorer, rows)
+    tried = min(len(counts), CONSTANTS_TRIED)
+    return Constant(metrics_of(scorer, scored, seed=seed), counts[text], tried, len(counts))
+
+
+def constant_answer(scorer: Scorer, rows: Sequence[Answered]) -> tuple[str, list[RowScores]]:
+    """The text of that answer, and what every row scores with it."""
+    counts = Counter(row.expected for row in rows)
     tried = sorted(counts, key=lambda text: (-counts[text], text))[:CONSTANTS_TRIED]
     best: tuple[float, str, list[RowScores]] | None = None
     for text in tried:
-        scored = [scorer.score(replace(row, predicted=text)) for row in rows]
+        scored = [scorer.score(row.with_answer(text)) for row in rows]
         worth = _worth(scorer, scored)
         if best is None or worth > best[0]:  # of equals the commonest
             best = worth, text, scored
     if best is None:
         raise ValueError("there are no rows")
-    _, text, scored = best
-    return Constant(metrics_of(scorer, scored, seed=seed), counts[text], len(tried), len(counts))
+    return best[1], best[2]
 
 
 def _worth(scorer: Scorer, scored: Sequence[RowScores]) -> float:
@@ -212,7 +219,8 @@ def _worth(scorer: Scorer, scored: Sequence[RowScores]) -> float:
     return 0.0
 
 
-def _scored(scorer: Scorer, row: Answered, places: Mapping[str, Place]) -> RowScores:
+def scored_row(scorer: Scorer, row: Answered, places: Mapping[str, Place]) -> RowScores:
+    """One row's scores; an `InputError` about what it expects names its place."""
     try:
         return scorer.score(row)
     except InputError as error:
@@ -220,7 +228,7 @@ def _scored(scorer: Scorer, row: Answered, places: Mapping[str, Place]) -> RowSc
         raise
 
 
-def _grouped(scored: Sequence[RowScores]) -> tuple[Cause, ...]:
+def causes_of(scored: Sequence[RowScores]) -> tuple[Cause, ...]:
     """Causes by how many rows have them."""
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}

@@ -4,8 +4,8 @@ BLEU is that of a corpus: n-grams of all rows are counted before anything is div
 gives its counts, and an interval draws rows again. The counts of sacrebleu 2.6 (Post 2018) are
 taken as the definition, its tokens `13a` (those of NIST's mteval-v13a) included.
 
-Losses, perplexity and the accuracy of tokens are measured where the model is; `token_parts` turns
-the numbers of a row into its parts.
+Losses, perplexity and the accuracy of tokens are measured where the model is
+(`generate.py --likelihood`); only rows whose answers come with them count for those.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.errors import InputError
-from orchestrator.evaluation.scores import NOTHING, Answered, MetricKind, Part, RowScores, yes
+from orchestrator.evaluation.scores import (
+    NOTHING,
+    Answered,
+    Likelihood,
+    MetricKind,
+    Part,
+    RowScores,
+    yes,
+)
 
 _WORDS, _LETTERS = 4, 6
 _BLEU_ORDERS = tuple(f"bleu_{order}" for order in range(1, _WORDS + 1))
@@ -67,7 +75,7 @@ class TextScorer:
     """Texts against one right text."""
 
     name: str = "text"
-    metrics: tuple[MetricKind, ...] = (EXACT_MATCH, CHRF, BLEU)
+    metrics: tuple[MetricKind, ...] = (EXACT_MATCH, CHRF, BLEU, *BY_TOKEN)
 
     def score(self, row: Answered) -> RowScores:
         """The parts of one row; `InputError` where the expected text is empty."""
@@ -82,6 +90,7 @@ class TextScorer:
             EXACT_MATCH.name: yes(right),
             **_chrf_parts(said, row.expected),
             **_bleu_parts(said, row.expected),
+            **_likelihood_parts(row.likelihood),
         }
         causes = () if right else ("other text" if said.strip() else "empty",)
         return RowScores(row.key, parts, row.slices, causes)
@@ -107,6 +116,13 @@ def token_parts(
     if right is not None:
         parts[TOKEN_ACCURACY.name] = Part(right, tokens)
     return parts
+
+
+def _likelihood_parts(found: Likelihood | None) -> Mapping[str, Part]:
+    if found is None or found.tokens == 0:
+        return {}
+    mean = None if found.loss is None else found.loss / found.tokens
+    return token_parts(tokens=found.tokens, loss=mean, right=found.right)
 
 
 def _bleu_parts(said: str, expected: str) -> dict[str, Part]:

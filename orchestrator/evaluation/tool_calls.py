@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ from orchestrator.evaluation.scores import Answered, MetricKind, Part, RowScores
 #: What may be shown of a name that a model made up.
 _TIDY = re.compile(r"/?[\w.:-]{1,64}", re.ASCII)
 
-_METRICS = (
+CALL_METRICS = (
     MetricKind(
         "calls_exact",
         "Share of rows whose calls are the expected ones, tools and arguments, in any order.",
@@ -68,6 +68,12 @@ _METRICS = (
         "Share of the rows that expect a call whose answer is nothing but the end of a turn.",
         higher_is_better=False,
     ),
+    MetricKind(
+        "tools_not_offered",
+        "Calls of a tool that the row does not offer, of all calls made, over the rows that say "
+        "what they offer.",
+        higher_is_better=False,
+    ),
 )
 
 
@@ -82,15 +88,12 @@ class CallsScorer:
     syntax: Syntax | None = None
 
     name = "calls"
-    metrics = _METRICS
+    metrics = CALL_METRICS
 
     def score(self, row: Answered) -> RowScores:
         """The parts of one row. Raises `InputError` for a broken call in what is expected."""
         form, wanted = self._expected(row)
-        given = self._given(row.predicted, form)
-        slices = {**row.slices, "tool": _tool_slice(wanted), "calls": _count_slice(wanted)}
-        causes = tuple(dict.fromkeys(_causes(wanted, given)))
-        return RowScores(row.key, _parts(wanted, given), slices, causes)
+        return call_scores(row, wanted, self._given(row.predicted, form))
 
     def _expected(self, row: Answered) -> tuple[Form | None, tuple[ToolCall, ...]]:
         form = form_of(row.expected) or self.syntax
@@ -114,8 +117,23 @@ class CallsScorer:
         return read_answer(predicted, form)
 
 
-def _parts(wanted: Sequence[ToolCall], given: AnsweredCalls | None) -> dict[str, Part]:
-    """What the row gives to each metric; `given` is None where there is no answer."""
+def call_scores(
+    row: Answered, wanted: Sequence[ToolCall], given: AnsweredCalls | None
+) -> RowScores:
+    """The scores of a row by the calls that it expects; `given` is None without an answer."""
+    slices = {**row.slices, "tool": _tool_slice(wanted), "calls": _count_slice(wanted)}
+    offered = frozenset(row.tools) | {call.name for call in wanted} if row.tools else None
+    causes = tuple(dict.fromkeys(_causes(wanted, given, offered)))
+    return RowScores(row.key, _parts(wanted, given, offered), slices, causes)
+
+
+def _parts(
+    wanted: Sequence[ToolCall], given: AnsweredCalls | None, offered: Set[str] | None
+) -> dict[str, Part]:
+    """What the row gives to each metric; `given` is None where there is no answer.
+
+    `offered` are the names of the tools on offer, None where they are not known.
+    """
     readable = given is not None and not given.problem
     calls = given.calls if given is not None and readable else ()
     common = (Counter(map(_whole, wanted)) & Counter(map(_whole, calls))).total()
@@ -132,6 +150,10 @@ def _parts(wanted: Sequence[ToolCall], given: AnsweredCalls | None) -> dict[str,
     }
     if wanted:
         parts["empty_turns"] = yes(empty)
+    if offered is not None:
+        parts["tools_not_offered"] = Part(
+            sum(call.name not in offered for call in calls), len(calls)
+        )
     return parts
 
 
@@ -152,7 +174,9 @@ def _count_slice(wanted: Sequence[ToolCall]) -> str:
     return ("none", "one", "parallel")[min(len(wanted), 2)]
 
 
-def _causes(wanted: Sequence[ToolCall], given: AnsweredCalls | None) -> Iterator[str]:
+def _causes(
+    wanted: Sequence[ToolCall], given: AnsweredCalls | None, offered: Set[str] | None
+) -> Iterator[str]:
     """Why an answer is wrong, in fixed words and the names of tools and arguments."""
     if given is None:
         yield "no answer"
@@ -163,10 +187,12 @@ def _causes(wanted: Sequence[ToolCall], given: AnsweredCalls | None) -> Iterator
     elif wanted and not given.calls:
         yield "text instead of a call"
     else:
-        yield from _differences(wanted, given.calls)
+        yield from _differences(wanted, given.calls, offered)
 
 
-def _differences(wanted: Sequence[ToolCall], given: Sequence[ToolCall]) -> Iterator[str]:
+def _differences(
+    wanted: Sequence[ToolCall], given: Sequence[ToolCall], offered: Set[str] | None
+) -> Iterator[str]:
     missing = _without(wanted, given)
     added = _without(given, wanted)
     for call in missing:
@@ -179,6 +205,8 @@ def _differences(wanted: Sequence[ToolCall], given: Sequence[ToolCall]) -> Itera
     known = {call.name for call in wanted}
     for call in added:
         more = "called too often" if call.name in known else "not expected"
+        if offered is not None and call.name not in offered:
+            more = "not offered"
         yield f"tool {more}: {_shown(call.name)}"
 
 

@@ -1,6 +1,8 @@
 """The database of runs, attempts, events and artifacts: the only place that knows SQL."""
 
 from orchestrator.ledger.facts import (
+    ADOPTED,
+    Adopted,
     Artifact,
     AttemptFacts,
     DamagedRun,
@@ -15,6 +17,8 @@ from orchestrator.ledger.lease import Lease
 from orchestrator.ledger.store import Ledger
 
 __all__ = [
+    "ADOPTED",
+    "Adopted",
     "Artifact",
     "AttemptFacts",
     "DamagedRun",

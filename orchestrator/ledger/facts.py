@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from orchestrator.errors import LedgerError, RefusalKind
 from orchestrator.plan import Plan
 from orchestrator.services.base import AttemptKind, Handle, Snapshot
+
+#: The service of a handle whose id is a URI of weights that were trained elsewhere.
+ADOPTED = "adopted"
 
 
 class DamagedRun(LedgerError):
@@ -23,7 +26,8 @@ class Target:
     On vertex `bucket` is `gs://bucket` with an optional folder. On hf-jobs it is the private repo
     of scripts and rows, `hf://datasets/owner/name`, `project` the namespace that pays, and
     `candidates` the private repo in which results appear, and `base_commit` the commit of the base
-    model. `repo` is the full id on the Hub.
+    model. `repo` is the full id on the Hub. `jobs_namespace` and `jobs_rows` are what `project` and
+    `bucket` are on hf-jobs, for a run of vertex whose answers are generated there.
     """
 
     service: str
@@ -33,6 +37,16 @@ class Target:
     repo: str | None
     candidates: str | None = None
     base_commit: str | None = None
+    jobs_namespace: str | None = None
+    jobs_rows: str | None = None
+
+    def of(self, kind: AttemptKind) -> Target:
+        """Where attempts of a kind execute: vertex only tunes."""
+        if kind is AttemptKind.TUNE or self.jobs_namespace is None or self.jobs_rows is None:
+            return self
+        return replace(
+            self, service="hf-jobs", project=self.jobs_namespace, location="", bucket=self.jobs_rows
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The target as the ledger stores it."""
@@ -88,6 +102,19 @@ class AttemptFacts:
         if self.refusal is not None or self.not_launched_by is not None:
             return True
         return self.snapshot is not None and self.snapshot.state.is_final
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A training that was done elsewhere: where its weights are, and what is known of it.
+
+    `looked_at` are the runs that were found not to have it: it is added if none has come since.
+    """
+
+    handle: Handle
+    snapshot: Snapshot
+    data: Mapping[str, Any]
+    looked_at: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -147,6 +174,13 @@ class Facts:
         """The newest attempt of a kind: by number, for clocks may go back."""
         those = [attempt for attempt in self.attempts if attempt.kind is kind]
         return max(those, key=lambda attempt: attempt.ordinal, default=None)
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the run was trained elsewhere, so that nothing may ever be trained for it."""
+        return any(
+            one.handle is not None and one.handle.service == ADOPTED for one in self.attempts
+        )
 
     @property
     def tune(self) -> AttemptFacts | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -18,9 +18,10 @@ from orchestrator.ledger.codec import (
     event_from_row,
     readable,
     run_from_row,
+    snapshot_to_json,
 )
 from orchestrator.ledger.database import Database
-from orchestrator.ledger.facts import AttemptFacts, Facts, Metric, RunFacts, Target
+from orchestrator.ledger.facts import Adopted, AttemptFacts, Facts, Metric, RunFacts, Target
 from orchestrator.ledger.lease import Lease, is_dead, new_owner
 from orchestrator.ledger.schema import migrate
 from orchestrator.ledger.tables import artifacts, attempts, events, metrics, runs
@@ -36,6 +37,44 @@ _MOST_NAMED = 5
 def _turn(attempt: AttemptFacts) -> tuple[int, int]:
     """When it was an attempt's turn: by kind and number, for clocks may go back."""
     return list(AttemptKind).index(attempt.kind), attempt.ordinal
+
+
+def _insert_adopted(
+    connection: sa.Connection, run_id: str, adopted: Adopted, now: datetime
+) -> None:
+    """The training of a run that was done elsewhere."""
+    query = sa.select(attempts.c.run_id, attempts.c.handle).where(attempts.c.handle.is_not(None))
+    for other in connection.execute(query):
+        same = other.handle == adopted.handle.to_json() and other.run_id != run_id
+        if same and other.run_id not in adopted.looked_at:
+            raise InputError(
+                f"that is run {other.run_id} already",
+                hint=f"See: orchestrator show {other.run_id}",
+            )
+    attempt_id = f"{run_id}-{AttemptKind.TUNE}-1"
+    connection.execute(
+        sa.insert(attempts).values(
+            id=attempt_id,
+            run_id=run_id,
+            kind=str(AttemptKind.TUNE),
+            ordinal=1,
+            token=f"adopted-{uuid.uuid4().hex}",
+            intent_at=now,
+            deadline_at=now,
+            launched_at=now,
+            handle=adopted.handle.to_json(),
+            snapshot=snapshot_to_json(adopted.snapshot),
+        )
+    )
+    connection.execute(
+        sa.insert(events).values(
+            run_id=run_id,
+            attempt_id=attempt_id,
+            at=now,
+            kind="adopted",
+            data=dict(adopted.data),
+        )
+    )
 
 
 class Ledger:
@@ -62,9 +101,18 @@ class Ledger:
             row = connection.execute(query).first()
             return run_from_row(row) if row else None
 
-    def add_run(self, plan: Plan, target: Target, data_folder: Path, *, again: bool) -> RunFacts:
+    def add_run(
+        self,
+        plan: Plan,
+        target: Target,
+        data_folder: Path,
+        *,
+        again: bool,
+        adopted: Adopted | None = None,
+    ) -> RunFacts:
         """Add a run of the plan, or give the existing one unless `again`.
 
+        With `adopted` it is there with its training done: no pass can see it without, and train.
         Two processes that add the same plan at once get the same run: the database decides.
         """
         for _ in range(10):
@@ -89,6 +137,8 @@ class Ledger:
                             version=0,
                         )
                     )
+                    if adopted is not None:
+                        _insert_adopted(connection, run_id, adopted, now)
             except LedgerError as error:
                 if isinstance(error.__cause__, sa.exc.IntegrityError):
                     continue  # another process added this ordinal first

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.ledger import AttemptFacts, Facts
+from orchestrator.ledger import ADOPTED, AttemptFacts, Facts
+from orchestrator.plan import Plan
+from orchestrator.services.base import AttemptKind
 
 
 @dataclass(frozen=True)
@@ -21,16 +23,33 @@ class Cost:
 
 
 def run_cost(facts: Facts) -> Cost:
-    """The cost of all jobs of a run, storage not included; of one job if none was launched yet.
+    """The cost of all jobs of a run, storage not included; of its training if none was launched.
+
+    What was trained elsewhere, and adopted, is not counted.
 
     The service's count of billable tokens is taken to cover all epochs.
     """
     plan = facts.run.plan
-    jobs = [attempt for attempt in facts.attempts if attempt.handle]
+    jobs = [one for one in facts.attempts if one.handle and one.handle.service != ADOPTED]
+    if not jobs and facts.last("adopted") is None:
+        return Cost(plan.estimate.cost_usd, is_estimate=True)
     price = (plan.model.usd_per_million_tokens or 0.0) / 1e6
-    reported = [_reported_usd(attempt, price) for attempt in jobs] or [None]
-    usd = sum(plan.estimate.cost_usd if cost is None else cost for cost in reported)
+    reported = [_reported_usd(attempt, price) for attempt in jobs]
+    usd = sum(
+        _estimated_usd(job.kind, plan) if cost is None else cost
+        for job, cost in zip(jobs, reported, strict=True)
+    )
     return Cost(usd, is_estimate=None in reported)
+
+
+def _estimated_usd(kind: AttemptKind, plan: Plan) -> float:
+    """What the plan says that one job of a kind costs at most."""
+    if kind is AttemptKind.TUNE:
+        return plan.estimate.cost_usd
+    if kind is AttemptKind.GENERATE:
+        return plan.evaluation.usd[1] if plan.evaluation and plan.evaluation.usd else 0.0
+    finishing = [one for one in plan.attempt_kinds if one in ("merge", "export")]
+    return plan.estimate.finishing_usd[1] / len(finishing) if plan.estimate.finishing_usd else 0.0
 
 
 def _reported_usd(attempt: AttemptFacts, usd_per_token: float) -> float | None:

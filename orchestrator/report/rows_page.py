@@ -6,23 +6,15 @@ escaped wherever it stands.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.dataset.report import Histogram, Level, Report, Table
 from orchestrator.dataset.rules import KINDS
 from orchestrator.report.histogram_drawing import MARK_LINE, Drawing, draw, interval
-from orchestrator.visible_text import visible_line
-
-if TYPE_CHECKING:
-    import jinja2
+from orchestrator.report.pages import page_environment, page_style
 
 _TEMPLATE = "rows_page.html.jinja"
-_STYLE = "rows_page.css"
-_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -59,9 +51,10 @@ def kind_counts(report: Report, kinds: tuple[str, ...]) -> list[KindCounts]:
 
 def rows_page(report: Report, *, spec: str, data: str, kinds: tuple[str, ...]) -> str:
     """The whole page. `spec` and `data` are names for people."""
-    environment = _environment()
-    style = (_FOLDER / _STYLE).read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment = page_environment()
+    environment.filters["cell"] = _cell
+    environment.globals.update(interval=interval, mark_line=MARK_LINE)
+    style = page_style("page.css", "rows_page.css")
     counts = kind_counts(report, kinds)
     return environment.get_template(_TEMPLATE).render(
         spec=spec,
@@ -74,31 +67,9 @@ def rows_page(report: Report, *, spec: str, data: str, kinds: tuple[str, ...]) -
         },
         plots=[Plot(f, draw(f)) for f in report.figures if isinstance(f, Histogram)],
         tables=[figure for figure in report.figures if isinstance(figure, Table)],
-        style=style,
-        style_digest=digest,
+        style=style.text,
+        style_digest=style.digest,
     )
-
-
-def _environment() -> jinja2.Environment:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-    environment.filters["cell"] = _cell
-    environment.filters["number"] = lambda value: f"{value:,}"
-    environment.globals.update(interval=interval, mark_line=MARK_LINE)
-    return environment
-
-
-def _shown(value: Any) -> Any:
-    """Text as it is, but for what would be obeyed; what is marked as safe is our own."""
-    return value if hasattr(value, "__html__") else visible_line(str(value))
 
 
 def _cell(value: Any) -> str:

@@ -31,6 +31,7 @@ class RunView:
     stand_in: dict[str, Any] | None
     adapter: dict[str, Any] | None
     summary: dict[str, float]
+    metrics: tuple[Metric, ...] = ()
 
     @property
     def published(self) -> dict[str, Any] | None:
@@ -118,6 +119,7 @@ def view(facts: Facts, metrics: list[Metric], now: datetime) -> RunView:
         stand_in=adapter.get("stand_in") if adapter else None,
         adapter=adapter,
         summary=dict(collected.data.get("summary", {})) if collected else {},
+        metrics=tuple(metrics),
     )
 
 

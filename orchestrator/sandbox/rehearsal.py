@@ -19,7 +19,7 @@ from orchestrator.planner import Prepared
 from orchestrator.progress import SILENT, Reporter
 from orchestrator.report.views import RunView
 from orchestrator.sandbox.running import Sandbox, SandboxOptions
-from orchestrator.sandbox.standins.base import StandInOptions
+from orchestrator.sandbox.standins.base import Answers, StandInOptions
 from orchestrator.state import Action
 
 _POLL_INTERVAL_S = 0.2
@@ -75,6 +75,7 @@ def rehearse(
     folder: Path,
     *,
     stand_in: str,
+    answers: Answers | None = None,
     notify: Callable[[str], None],
     reporter: Reporter = SILENT,
     clock: Clock = SYSTEM_CLOCK,
@@ -90,7 +91,7 @@ def rehearse(
             f"{folder} is not an empty folder", hint="Choose another one: nothing is overwritten."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with Sandbox(folder, _options(prepared, stand_in)) as sandbox:
+    with Sandbox(folder, _options(prepared, stand_in, answers)) as sandbox:
         settings = sandbox.settings(folder / "home")
         ledger = Ledger(settings.ledger_url, clock)
         try:
@@ -198,7 +199,7 @@ def new_folder(home: Path, name: str, clock: Clock = SYSTEM_CLOCK) -> Path:
     return parent / f"{clock.now():%Y%m%dT%H%M%S%f}-{name}"
 
 
-def _options(prepared: Prepared, stand_in: str) -> SandboxOptions:
+def _options(prepared: Prepared, stand_in: str, answers: Answers | None) -> SandboxOptions:
     spec = prepared.plan.spec
     namespace = (
         spec.publish.repo.partition("/")[0] if spec.publish and "/" in spec.publish.repo else ""
@@ -216,6 +217,7 @@ def _options(prepared: Prepared, stand_in: str) -> SandboxOptions:
             last_layers=spec.stand_in.last_layers,
             rows=spec.stand_in.rows,
             short_prompt=spec.stand_in.short_prompt,
+            answers=answers,
         ),
         namespaces=(namespace,) if namespace else (),
     )

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub as a store of published adapters: repositories, commits, tags.
+"""The Hugging Face Hub as a store of what is published: repositories, commits, tags.
 
 Reads and the idempotent writes (create a repository, create a tag) are retried here, because the
 client retries none of them. `commit` is sent once: whether a lost one took effect is found out with
@@ -11,74 +11,35 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any
 
-from orchestrator.clock import SYSTEM_CLOCK, Clock
-from orchestrator.digests import git_blob_hash, git_blob_oid, sha256_file
+from orchestrator.digests import git_blob_hash
 from orchestrator.errors import (
     Ambiguous,
     Conflict,
     Corrupt,
     InputError,
     NotFound,
-    OrchestratorError,
     RefusalKind,
     Refused,
 )
-from orchestrator.hub_client import LOGIN_HINT, hub_error, prepare_client
-from orchestrator.retry import retry_request
+from orchestrator.hub_client import LOGIN_HINT
 from orchestrator.stores.base import Progress
 from orchestrator.stores.checked import CountedFile
 from orchestrator.stores.hub_access import check_repo_name, write_problem
+from orchestrator.stores.hub_remote import RemoteFile as RemoteFile
+from orchestrator.stores.hub_requests import HubRequests, Kind
 
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
-T = TypeVar("T")
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file of a revision. `sha256` is known for LFS files, `git_oid` names any other's content.
+class HubStore(HubRequests):
+    """Repositories of one kind at one Hub: heads, files, commits, tags."""
 
-    For an LFS file `git_oid` is the id of its pointer, not of its content.
-    """
-
-    path: str
-    size_bytes: int
-    sha256: str | None
-    git_oid: str | None
-
-    def same_as(self, file: Path) -> bool:
-        """Whether a local file has this very content."""
-        if file.stat().st_size != self.size_bytes:
-            return False
-        if self.sha256 is not None:
-            return sha256_file(file) == self.sha256
-        return git_blob_oid(file) == self.git_oid
-
-
-class HubStore:
-    """Model repositories at one Hub, with one token (None: anonymous, whatever is logged in)."""
-
-    def __init__(
-        self,
-        endpoint: str,
-        token: str | None,
-        timeout_s: float = 60.0,
-        clock: Clock = SYSTEM_CLOCK,
-    ) -> None:
-        self._endpoint = endpoint.rstrip("/")
-        self._token = token
-        self._timeout_s = timeout_s
-        self._clock = clock
-
-    def check_write(self, repo: str, kind: Literal["model", "dataset"] = "model") -> str:
+    def check_write(self, repo: str, kind: Kind | None = None) -> str:
         """The full id of `name` or `namespace/name`, if this token may write there.
 
         A fine-grained token passes where its scopes do not decide: the Hub then decides.
@@ -86,7 +47,7 @@ class HubStore:
         check_repo_name(repo)
         name, who = self._who()
         repo_id = repo if "/" in repo else f"{name}/{repo}"
-        problem = write_problem(who, repo_id, kind)
+        problem = write_problem(who, repo_id, kind or self._kind)
         if problem:
             raise Refused(
                 f"{name} may not write to {repo_id}: {problem}",
@@ -95,8 +56,9 @@ class HubStore:
             )
         return repo_id
 
-    def check_private(self, repo_id: str, kind: Literal["model", "dataset"] = "model") -> None:
+    def check_private(self, repo_id: str, kind: Kind | None = None) -> None:
         """Raise `InputError` for a repository that everybody may read; silent if there is none."""
+        kind = kind or self._kind
         try:
             info = self._retried(
                 f"read {repo_id}", lambda: self._api().repo_info(repo_id, repo_type=kind)
@@ -133,7 +95,9 @@ class HubStore:
             return head
         self._retried(
             f"create {repo_id}",
-            lambda: self._api().create_repo(repo_id, private=private, exist_ok=True),
+            lambda: self._api().create_repo(
+                repo_id, private=private, exist_ok=True, repo_type=self._kind
+            ),
         )
         head = self.head(repo_id)
         if head is None:
@@ -146,18 +110,22 @@ class HubStore:
     def head(self, repo_id: str, revision: str = "main") -> str | None:
         """The commit id of a branch, tag or commit; None if there is no such repo or revision."""
         try:
-            info = self._retried(
-                f"read {repo_id}", lambda: self._api().model_info(repo_id, revision=revision)
-            )
+            info = self._retried(f"read {repo_id}", lambda: self._info(repo_id, revision))
         except NotFound:
             return None
-        return info.sha
+        commit: str | None = info.sha
+        return commit
+
+    def _info(self, repo_id: str, revision: str, *, files: bool = False) -> Any:
+        return self._api().repo_info(
+            repo_id, revision=revision, repo_type=self._kind, files_metadata=files
+        )
 
     def files(self, repo_id: str, revision: str) -> dict[str, RemoteFile]:
         """The files of a revision, by path."""
         info = self._retried(
             f"list the files of {repo_id}",
-            lambda: self._api().model_info(repo_id, revision=revision, files_metadata=True),
+            lambda: self._info(repo_id, revision, files=True),
         )
         return {
             one.rfilename: RemoteFile(
@@ -185,13 +153,24 @@ class HubStore:
         `Conflict` if main has moved, `Ambiguous` if the commit may exist. Files that are there
         already are not sent again, and if all are, `parent_commit` itself is returned.
         """
-        if not _COMMIT_ID.fullmatch(parent_commit):
-            raise InputError(f"{parent_commit!r} is not a commit id of 40 hex digits")
         for path, file in files.items():
             if not file.is_file():
                 raise InputError(f"{file}, to be published as {path}, is not a file")
         # Asked before anything is uploaded. It is also the only check if no file has changed:
         # the client then sends no commit, and so no parent to compare.
+        self._check_head(repo_id, parent_commit)
+        return self._asked(
+            f"commit to {repo_id}",
+            lambda: self._commit(
+                repo_id, files, message, description, parent_commit, delete, progress
+            ),
+            once=True,
+        )
+
+    def _check_head(self, repo_id: str, parent_commit: str) -> None:
+        """Raise `Conflict` unless main is at this commit."""
+        if not _COMMIT_ID.fullmatch(parent_commit):
+            raise InputError(f"{parent_commit!r} is not a commit id of 40 hex digits")
         head = self.head(repo_id)
         if head is None:
             raise NotFound(f"{repo_id} has no main branch that this token can see")
@@ -200,13 +179,6 @@ class HubStore:
                 f"{repo_id} is at {head[:12]}, not at {parent_commit[:12]}: somebody committed",
                 hint="Look at what changed there, then run the same command again.",
             )
-        return self._asked(
-            f"commit to {repo_id}",
-            lambda: self._commit(
-                repo_id, files, message, description, parent_commit, delete, progress
-            ),
-            once=True,
-        )
 
     def _commit(
         self,
@@ -233,6 +205,7 @@ class HubStore:
                 commit_message=message,
                 commit_description=description,
                 parent_commit=parent_commit,
+                repo_type=self._kind,
                 revision="main",
             )
         return info.oid
@@ -240,7 +213,7 @@ class HubStore:
     def find_commit(self, repo_id: str, marker: str, *, limit: int = 50) -> str | None:
         """The newest of the last `limit` commits on main whose text contains `marker`, or None."""
         # Not list_repo_commits: it fetches the whole history, and retries with sleeps of its own.
-        url = f"{self._endpoint}/api/models/{repo_id}/commits/main"
+        url = f"{self._endpoint}/api/{self._kind}s/{repo_id}/commits/main"
         commits = self._retried(
             f"read the history of {repo_id}", lambda: self._get_json(url, {"limit": limit})
         )
@@ -259,7 +232,9 @@ class HubStore:
         try:
             self._retried(
                 f"tag {repo_id} as {name}",
-                lambda: self._api().create_tag(repo_id, tag=name, revision=target),
+                lambda: self._api().create_tag(
+                    repo_id, tag=name, revision=target, repo_type=self._kind
+                ),
             )
         except Conflict as error:
             # Ours, if an earlier answer was lost.
@@ -273,7 +248,8 @@ class HubStore:
     def tags(self, repo_id: str) -> dict[str, str]:
         """The commit id of each tag."""
         refs = self._retried(
-            f"read the tags of {repo_id}", lambda: self._api().list_repo_refs(repo_id)
+            f"read the tags of {repo_id}",
+            lambda: self._api().list_repo_refs(repo_id, repo_type=self._kind),
         )
         return {tag.name: tag.target_commit for tag in refs.tags}
 
@@ -325,44 +301,3 @@ class HubStore:
             draft.replace(file)
         finally:
             draft.unlink(missing_ok=True)
-
-    def _blocks(self, repo_id: str, revision: str, path: str) -> Iterator[bytes]:
-        prepare_client(self._timeout_s)
-        from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
-
-        url = hf_hub_url(repo_id, path, revision=revision, endpoint=self._endpoint)
-        with get_session().stream("GET", url, headers=self._headers()) as response:
-            hf_raise_for_status(response)
-            yield from response.iter_bytes()
-
-    def _get_json(self, url: str, params: Mapping[str, Any]) -> Any:
-        prepare_client(self._timeout_s)
-        from huggingface_hub import get_session, hf_raise_for_status
-
-        response = get_session().get(url, params=dict(params), headers=self._headers())
-        hf_raise_for_status(response)
-        return response.json()
-
-    def _headers(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self._token}"} if self._token else {}
-
-    def _api(self) -> HfApi:
-        prepare_client(self._timeout_s)
-        from huggingface_hub import HfApi
-
-        # False, not None: None would pick up whatever token this machine has stored.
-        return HfApi(endpoint=self._endpoint, token=self._token or False)
-
-    def _asked(self, doing: str, call: Callable[[], T], *, once: bool = False) -> T:
-        try:
-            return call()
-        except OrchestratorError:
-            raise
-        except Exception as error:
-            mapped = hub_error(error, f"cannot {doing} at {self._endpoint}", once=once)
-            if mapped is None:
-                raise
-            raise mapped from error
-
-    def _retried(self, doing: str, call: Callable[[], T]) -> T:
-        return retry_request(lambda: self._asked(doing, call), clock=self._clock)

@@ -44,12 +44,13 @@ class HubCommits:
         files: Mapping[str, Path],
         *,
         message: str = "Add files",
+        branch: str = "main",
     ) -> str:
-        """The commit on main that holds these files, by path; a new one only if one is missing.
+        """The commit of a branch that holds these files; a new one only if one is missing.
 
-        A private repo is created if there is none; a public one is an `InputError`. Nothing that is
-        there is sent again, and other files there stay. Raises `Refused`, `Ambiguous`, and
-        `InputError` for a file that cannot be read.
+        A private repo, and the branch, are created if there are none; a public repo is an
+        `InputError`. Nothing that is there is sent again, and other files there stay. Raises
+        `Refused`, `Ambiguous`, and `InputError` for a file that cannot be read.
         """
         check_repo_name(repo)
         if "/" not in repo:
@@ -63,11 +64,13 @@ class HubCommits:
                 asked_s = getattr(trouble, "retry_after_s", None) or 0.0
                 self._clock.sleep(max(2.0 ** (attempt - 1), asked_s))
             head = self._private_head(repo, kind)
+            if branch != "main":
+                head = self._branch_head(repo, kind, branch)
             missing = self._missing(repo, kind, head, files)
             if not missing:
                 return head
             try:
-                return self._commit(repo, kind, head, missing, message)
+                return self._commit(repo, kind, branch, head, missing, message)
             except (Ambiguous, Conflict) as error:
                 # The client itself repeats what comes before the commit: uploads, and asking how.
                 if not _is_of_commit(error.__cause__):
@@ -92,6 +95,20 @@ class HubCommits:
                 f"{repo} was created, but the Hub does not show it yet",
                 hint="Run the same command again.",
             ) from error
+
+    def _branch_head(self, repo: str, kind: Kind, branch: str) -> str:
+        """The commit of a branch, which is made from main if there is none."""
+        self._retried(
+            f"make the branch {branch} of {repo}",
+            lambda: self._api().create_branch(repo, branch=branch, repo_type=kind, exist_ok=True),
+        )
+        info = self._retried(
+            f"read {repo}",
+            lambda: self._api().repo_info(repo, repo_type=kind, revision=branch),
+        )
+        if not info.sha:
+            raise Ambiguous(f"the Hub did not say which commit {branch} of {repo} is")
+        return str(info.sha)
 
     def _checked_head(self, repo: str, kind: Kind) -> str:
         info = self._retried(
@@ -120,7 +137,13 @@ class HubCommits:
         return missing
 
     def _commit(
-        self, repo: str, kind: Kind, parent: str, files: Mapping[str, Path], message: str
+        self,
+        repo: str,
+        kind: Kind,
+        branch: str,
+        parent: str,
+        files: Mapping[str, Path],
+        message: str,
     ) -> str:
         api = self._api()
         from huggingface_hub import CommitOperationAdd
@@ -138,7 +161,7 @@ class HubCommits:
                     operations,
                     commit_message=message,
                     repo_type=kind,
-                    revision="main",
+                    revision=branch,
                     parent_commit=parent,
                 ),
             ).oid

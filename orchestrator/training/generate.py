@@ -16,7 +16,11 @@ chat template with the row's tools, texts go raw; decoding is greedy. Special to
 calls of tools may be made of them; only what ends the answer is cut off.
 
 A run that was interrupted goes on after its last whole line; OUTPUT/run.json says what the answers
-were made of. Each row's `latency_s` is the time from the start of its batch to its own last token.
+were made of. With --condition it answers under several conditions in turn, each into its own
+folder (generate_conditions.py). Each row's `latency_s` is the time from the start of its batch to
+its own last token. With --likelihood each line also says how likely the model finds the expected
+answer: `expected_tokens`, `expected_loss` (the sum of their negative log likelihoods in nats; null
+where that is no number) and `expected_right`, how many of them were the likeliest.
 Standard output: one JSON object a line (`start`, `progress`, `end`, `failed`), and what --diagnose
 prints. Exit codes: 0 predicted; 1 it went wrong; 2 the arguments, the rows or the model are wrong.
 """
@@ -35,9 +39,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:  # beside this file wherever it runs, in the package where types are checked
     from orchestrator.training import generate_vllm
-    from orchestrator.training.adapter_on_base import check_base
-    from orchestrator.training.argument_types import whole
+    from orchestrator.training.generate_arguments import parse_arguments as parse_arguments
+    from orchestrator.training.generate_conditions import answer_all
     from orchestrator.training.generate_diagnose import Asked, diagnose
+    from orchestrator.training.generate_likelihood import LikelihoodMeter, Target, target_of
     from orchestrator.training.generate_model import (
         Engine,
         Stops,
@@ -57,9 +62,10 @@ else:
     if str(Path(__file__).resolve().parent) not in sys.path:
         sys.path.insert(0, str(Path(__file__).resolve().parent))
     import generate_vllm
-    from adapter_on_base import check_base
-    from argument_types import whole
+    from generate_arguments import parse_arguments
+    from generate_conditions import answer_all
     from generate_diagnose import Asked, diagnose
+    from generate_likelihood import LikelihoodMeter, target_of
     from generate_model import (
         TransformersEngine,
         load,
@@ -76,48 +82,14 @@ else:
 _VLLM_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments, with what follows from others filled in; raises `BadInput`."""
-    parser = argparse.ArgumentParser(
-        prog="generate.py", description=(__doc__ or "").split("\n", 1)[0]
-    )
-    add = parser.add_argument
-    add("--base-model", required=True, help="folder of a base or full model, or its id on the Hub")
-    add("--base-model-name", help="what the outputs call it (default: --base-model)")
-    add("--base-revision", help="commit, tag or branch of the base model on the Hub")
-    add("--adapter", type=Path, help="folder of an adapter to put on the base model")
-    add("--other-base", action="store_true", help="although the adapter names another base")
-    add("--rows", required=True, type=Path, help="JSONL rows: prompt and completion, or messages")
-    add("--output", required=True, type=Path, help="folder for predictions.jsonl and run.json")
-    add("--max-new-tokens", type=whole(1), default=256, help="longest answer, in tokens")
-    add("--batch-size", type=whole(1), default=8, help="rows answered at a time")
-    add("--stop", nargs="+", default=[], metavar="TEXT", help="texts that end an answer")
-    add("--few-shot", type=Path, help="JSONL rows to show as examples before each prompt")
-    add("--shots", type=whole(0), default=0, help="how many of them; never the row itself")
-    add("--limit", type=whole(1), help="answer only the first rows")
-    add("--seed", type=whole(0), default=42, help="draws the examples")
-    add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
-    add("--threads", type=whole(1), help="threads of the processor")
-    add("--engine", choices=("auto", "transformers", "vllm"), default="auto")
-    add("--diagnose", type=whole(0), default=0, metavar="N", help="show N rows in every way")
-    arguments = parser.parse_args(argv)
-    arguments.base_model_name = arguments.base_model_name or arguments.base_model
-    if (arguments.shots > 0) != (arguments.few_shot is not None):
-        raise BadInput("--few-shot and --shots belong together")
-    if "" in arguments.stop:
-        raise BadInput("--stop: an empty text would end every answer at once")
-    if arguments.adapter:
-        names = (arguments.base_model_name, arguments.base_model)
-        check_base(arguments.adapter, names, arguments.base_revision, arguments.other_base)
-    return arguments
-
-
 @dataclass(frozen=True)
 class Task:
     """All that is known before the model's weights are loaded."""
 
     arguments: argparse.Namespace
     asked: list[Asked]
+    #: The expected answers to measure, by row; None where there is nothing to measure.
+    targets: list[Target | None]
     tokenizer: Any
     stops: Stops
     model_type: str
@@ -161,9 +133,13 @@ def make_task(arguments: argparse.Namespace) -> Task:
         asked.append(Asked(shown, prepare(number, row, shown, tokenizer, ends)))
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     check_lengths([one.prompt for one in asked], arguments.max_new_tokens, context)
+    targets = [
+        target_of(one.row, tokenizer, context) if arguments.likelihood else None for one in asked
+    ]
     return Task(
         arguments=arguments,
         asked=asked,
+        targets=targets,
         tokenizer=tokenizer,
         stops=stops,
         model_type=config.model_type,
@@ -188,11 +164,12 @@ def _header(task: Task) -> Header:
         stop=tuple(given.stop),
         engine=task.engine,
         precision=task.precision.compute,
+        likelihood=given.likelihood,
     )
 
 
-def _load_engine(task: Task, out: TextIO) -> tuple[Engine, str]:
-    """What answers, and on which device; diagnoses first where that is asked for."""
+def _load_engine(task: Task, out: TextIO) -> tuple[Engine, LikelihoodMeter | None, str]:
+    """What answers, what measures, and on which device; diagnoses first where that is asked."""
     given = task.arguments
     if task.engine == "vllm":
         if given.diagnose:
@@ -208,7 +185,7 @@ def _load_engine(task: Task, out: TextIO) -> tuple[Engine, str]:
             dtype=_VLLM_DTYPES[task.precision.compute],
             seed=given.seed,
         )
-        return vllm, "cuda"
+        return vllm, None, "cuda"
     loaded = load(
         given.base_model, given.base_revision, given.adapter, given.precision, task.model_type
     )
@@ -218,7 +195,8 @@ def _load_engine(task: Task, out: TextIO) -> tuple[Engine, str]:
         for line in diagnose(chosen, loaded.model, task.tokenizer, task.stops, new_tokens):
             print(line, file=out, flush=True)
     engine = TransformersEngine(loaded.model, task.tokenizer, task.stops, given.max_new_tokens)
-    return engine, loaded.device
+    meter = LikelihoodMeter(loaded.model) if given.likelihood else None
+    return engine, meter, loaded.device
 
 
 def generate(arguments: argparse.Namespace, metrics: Metrics, out: TextIO) -> None:
@@ -241,17 +219,20 @@ def generate(arguments: argparse.Namespace, metrics: Metrics, out: TextIO) -> No
         engine=task.engine,
         precision=task.precision.compute,
         precision_reason=task.precision.reason,
+        **({"measured": len(prompts) - task.targets.count(None)} if arguments.likelihood else {}),
     )
     tokens = 0
     if waiting or arguments.diagnose:
-        engine, device = _load_engine(task, out)
+        engine, meter, device = _load_engine(task, out)
         metrics.emit("loaded", device=device, seconds=round(time.monotonic() - began, 3))
         try:
             for start in range(0, len(waiting), arguments.batch_size):
                 batch = waiting[start : start + arguments.batch_size]
                 answers = engine.answer([one.ids for one in batch])
-                for prompt, answer in zip(batch, answers, strict=True):
-                    record.add(prompt, answer)
+                targets = [task.targets[one.row] for one in batch]
+                measured = meter.measure(targets) if meter else [None] * len(batch)
+                for prompt, answer, likelihood in zip(batch, answers, measured, strict=True):
+                    record.add(prompt, answer, likelihood)
                     tokens += len(answer.ids)
                 record.flush()
                 metrics.emit("progress", rows=batch[-1].row + 1, of=len(prompts))
@@ -267,6 +248,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     metrics = Metrics(stdout)
     try:
         arguments = parse_arguments(argv)
+        if arguments.condition:
+            return answer_all(arguments, Path(__file__).resolve(), metrics, parse_arguments)
         # Libraries print what they like; standard output is for the events alone.
         with contextlib.redirect_stdout(sys.stderr):
             generate(arguments, metrics, stdout)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.training.generate_likelihood import Likelihood
     from orchestrator.training.generate_model import Answer
     from orchestrator.training.generate_prompts import Prompt, sha256_of
     from orchestrator.training.sft_events import BadInput
@@ -19,6 +20,8 @@ else:
     from sft_events import BadInput
 
 PREDICTIONS, RUN = "predictions.jsonl", "run.json"
+#: What a run.json of before a setting was there has decided all the same.
+_BEFORE = {"likelihood": False}
 _WEIGHTS = ("*.safetensors", "*.bin", "config.json", "adapter_config.json", "tokenizer.json")
 
 
@@ -38,6 +41,7 @@ class Header:
     stop: tuple[str, ...]
     engine: str
     precision: str
+    likelihood: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The header as it is written."""
@@ -92,8 +96,8 @@ class Record:
                 stream.truncate(sum(map(len, lines)))
         return len(lines)
 
-    def add(self, prompt: Prompt, answer: Answer) -> None:
-        """Append a row."""
+    def add(self, prompt: Prompt, answer: Answer, likelihood: Likelihood | None = None) -> None:
+        """Append a row, with what was measured of its expected answer."""
         if self._stream is None:
             self._stream = self._file.open("a", encoding="utf-8", newline="\n")
         latency = answer.latency_s
@@ -108,6 +112,13 @@ class Record:
             "stopped_by": answer.stopped_by,
             "latency_s": None if latency is None else round(latency, 4),
         }
+        if likelihood is not None:
+            loss = likelihood.loss
+            row |= {
+                "expected_tokens": likelihood.tokens,
+                "expected_loss": None if loss is None else round(loss, 6),
+                "expected_right": likelihood.right,
+            }
         self._stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def flush(self) -> None:
@@ -129,6 +140,8 @@ def _compare(run: Path, header: Header) -> None:
     except (OSError, ValueError) as error:
         raise BadInput(f"{run}: cannot be read: {error}; name a new output") from error
     now = header.to_json()
+    if isinstance(before, dict):
+        before = {**_BEFORE, **before}
     other = [name for name in now if not isinstance(before, dict) or before.get(name) != now[name]]
     if other:
         raise BadInput(

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from orchestrator.training.job_branch import Branch, BranchProblem, prepare_client
     from orchestrator.training.job_child import Child, Output, Time, catch
     from orchestrator.training.job_keeper import Keeper
-    from orchestrator.training.job_kept import checkpoint_step, finished_files, shows_something
+    from orchestrator.training.job_kept import (
+        checkpoint_step,
+        conditions_of,
+        finished_files,
+        shows_something,
+    )
 else:
     # Run with -I, python does not look beside the script by itself.
     if str(Path(__file__).resolve().parent) not in sys.path:
@@ -44,7 +49,7 @@ else:
     from job_branch import Branch, BranchProblem, prepare_client
     from job_child import Child, Output, Time, catch
     from job_keeper import Keeper
-    from job_kept import checkpoint_step, finished_files, shows_something
+    from job_kept import checkpoint_step, conditions_of, finished_files, shows_something
 
 KINDS = {
     "sft.py": "tune",
@@ -272,6 +277,7 @@ class Work:
             "exit_code": code,
             "seconds": round(seconds, 3),
             "files": len(finished_files(job.output)),
+            "conditions": conditions_of(job.output) or None,
             "signal": self._time.signal,
             "problem": problem,
         }

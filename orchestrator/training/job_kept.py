@@ -14,6 +14,8 @@ MOST_CHECKPOINTS = 2
 OPTIMIZER_STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "global_step*")
 #: What grows while a script runs and is worth keeping before its end.
 GROWING = ("metrics.jsonl", "predictions.jsonl", "run.json")
+#: Those of them that each condition of `generate.py` has in a folder of its own.
+GROWING_INSIDE = ("predictions.jsonl", "run.json")
 #: A pickle nobody needs, and a card that trainers write, with paths of their machine in it.
 LEFT_OUT = ("training_args.bin", "README.md")
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,12})")
@@ -76,10 +78,17 @@ def shows_something(output: Path) -> bool:
     """Whether an output holds what a job is started for: a model, predictions or an export."""
     for path, file in finished_files(output).items():
         parts = PurePosixPath(path).parts
-        made = (len(parts) > 1 and parts[0] in ("final", "merged")) or path == "predictions.jsonl"
+        made = len(parts) > 1 and parts[0] in ("final", "merged")
+        made = made or (parts[-1] == "predictions.jsonl" and len(parts) <= 2)
         if (made or file.suffix in (".gguf", ".litertlm")) and file.stat().st_size > 0:
             return True
     return False
+
+
+def conditions_of(output: Path) -> list[str]:
+    """Under which conditions rows were answered: folders of the output that hold predictions."""
+    files = output.glob("*/predictions.jsonl")
+    return sorted(one.parent.name for one in files if one.stat().st_size > 0)
 
 
 def hold(source: Path, target: Path) -> None:
@@ -99,9 +108,11 @@ def hold(source: Path, target: Path) -> None:
 def hold_growing(output: Path, target: Path) -> None:
     """Copy what grows, as far as it is whole lines."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in GROWING:
-        file = output / name
+    inside = [f"{folder}/{name}" for folder in conditions_of(output) for name in GROWING_INSIDE]
+    for name in (*GROWING, *inside):
+        file, copy = output / name, target / name
         if file.is_file():
             content = file.read_bytes()
             whole = content[: content.rfind(b"\n") + 1] if name.endswith(".jsonl") else content
-            (target / name).write_bytes(whole)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(whole)

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,17 +47,33 @@ def fetch_checkpoint(branch: Branch, prefixes: Sequence[str], output: Path) -> F
 
 
 def fetch_predictions(branch: Branch, prefixes: Sequence[str], output: Path) -> Found | None:
-    """The predictions of the last of these attempts that has some; None if none has."""
+    """The predictions of the last of these attempts that has some; None if none has.
+
+    Those of a condition are in a folder of their own: each comes from the last attempt that has it.
+    """
+    last: Found | None = None
+    brought: set[str] = set()
     for prefix in reversed(prefixes):
         revision, files = branch.files(prefix)
-        wanted = {
-            path: files[path] for name in PREDICTIONS if (path := f"{prefix}/{name}") in files
-        }
-        if len(wanted) == len(PREDICTIONS):
+        wanted: dict[str, StoredFile] = {}
+        for folder in _answered(files, prefix) - brought:
+            brought.add(folder)
+            paths = [f"{prefix}/{folder}{name}" for name in PREDICTIONS]
+            wanted |= {path: files[path] for path in paths}
+        if wanted:
             found = Found(prefix, PREDICTIONS[0], revision)
             _bring(branch, found, wanted, output)
-            return found
-    return None
+            last = last or found
+    return last
+
+
+def _answered(files: Mapping[str, StoredFile], prefix: str) -> set[str]:
+    """The folders of an attempt with predictions and what they were made of: `` or `tuned/`."""
+    start, name = f"{prefix}/", PREDICTIONS[0]
+    paths = [path.removeprefix(start) for path in files if path.startswith(start)]
+    folders = {path.removesuffix(name) for path in paths if PurePosixPath(path).name == name}
+    shallow = {one for one in folders if one.count("/") <= 1}
+    return {one for one in shallow if all(f"{start}{one}{name}" in files for name in PREDICTIONS)}
 
 
 def _bring(branch: Branch, found: Found, files: Mapping[str, StoredFile], output: Path) -> None:

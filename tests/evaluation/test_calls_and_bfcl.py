@@ -51,6 +51,8 @@ def test_every_disagreement_with_the_leaderboard_s_checker_has_its_known_reason(
         bench.STANDARDIZED,
         bench.WHOLE,
     }
+    # Compared as they compare texts, only their types and their contradictions are left.
+    assert {one.why_loosely for one in verdicts} == {"", bench.WHOLE, bench.CONTRADICTION}
     # Neither side takes, or refuses, everything.
     for one in ("theirs", "ours"):
         assert {getattr(verdict, one) for verdict in verdicts} == {True, False}

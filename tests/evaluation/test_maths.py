@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import InputError
 from orchestrator.evaluation import math_checking
-from orchestrator.evaluation.math_answers import boxed, final_answer, letter_anywhere
+from orchestrator.evaluation.math_answers import final_answer, letter_alone, letter_marked
+from orchestrator.evaluation.math_latex import boxed
 from orchestrator.evaluation.maths import FLEXIBLE, NO_ANSWER, STRICT, MathScorer
 from orchestrator.evaluation.scores import Answered, RowScores, metrics_of
 from tests.evaluation.hostile_answers import HOSTILE
@@ -156,8 +157,9 @@ def test_the_last_place_where_an_answer_is_asked_for_counts(text: str, final: st
 
 
 def test_a_letter_is_not_the_article() -> None:
-    assert letter_anywhere("A car. B it is, as A is no answer here") == "B"
-    assert letter_anywhere("A car and a bus") is None
+    assert letter_marked("A car. B it is, as A is no answer here") is None
+    assert letter_alone("A car. B it is, as A is no answer here") == "B"
+    assert letter_alone("A car and a bus") is None
 
 
 @pytest.mark.parametrize("expected", ["", "  ", "$$", r"\boxed{}"])

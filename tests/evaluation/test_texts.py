@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import InputError
-from orchestrator.evaluation.scores import Answered, MetricKind, RowScores, metric_of, metrics_of
+from orchestrator.evaluation.scores import (
+    Answered,
+    Likelihood,
+    MetricKind,
+    RowScores,
+    metric_of,
+    metrics_of,
+)
 from orchestrator.evaluation.texts import (
     BLEU,
     BY_TOKEN,
@@ -76,7 +83,7 @@ def test_orders_without_a_match_count_half_and_half_of_a_half() -> None:
 def test_nothing_said_scores_nothing_and_says_why() -> None:
     (row,) = scored((SENTENCE, None))
     assert row.causes == ("empty",)
-    assert [value(kind, (SENTENCE, None)) for kind in TextScorer().metrics] == [0, 0, 0]
+    assert [value(kind, (SENTENCE, None)) for kind in (EXACT_MATCH, CHRF, BLEU)] == [0, 0, 0]
 
 
 def test_an_empty_answer_beside_a_right_one_makes_the_corpus_too_short() -> None:
@@ -174,3 +181,40 @@ def test_numbers_that_no_measurement_gives_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="no measurement"):
         token_parts(tokens=tokens, loss=loss, right=right)
+
+
+def likely(*rows: tuple[int, float | None, int | None]) -> dict[str, float]:
+    """The values of rows by tokens, sum of losses and tokens that are right."""
+    scored = [
+        TextScorer().score(Answered(f"row {n}", SENTENCE, "x", likelihood=Likelihood(*row)))
+        for n, row in enumerate(rows)
+    ]
+    return {one.name: one.value for one in metrics_of(TextScorer(), scored)}
+
+
+def test_what_was_measured_of_the_expected_answers_is_scored_by_token() -> None:
+    values = likely((10, 10.0, 9), (30, 60.0, 15))
+    assert values["loss"] == pytest.approx(70 / 40)
+    assert values["perplexity"] == pytest.approx(math.exp(70 / 40))
+    assert values["token_accuracy"] == pytest.approx(24 / 40)
+
+
+def test_rows_without_a_measure_have_no_losses_and_those_of_others_stay() -> None:
+    plain = scored((SENTENCE, SENTENCE))[0]
+    assert not {one.name for one in BY_TOKEN} & plain.parts.keys()
+    names = [one.name for one in metrics_of(TextScorer(), [plain])]
+    assert names == ["exact_match", "chrf", "bleu"]
+    assert "loss" not in likely((4, None, 2))
+    assert likely((4, None, 2))["token_accuracy"] == 0.5
+
+
+def test_a_broken_model_looks_worse_by_every_token_it_gave_no_number_for() -> None:
+    values = likely((5, 1.0, 5), (5, math.nan, 0))
+    assert values["loss"] == values["perplexity"] == math.inf
+    assert values["token_accuracy"] == 0.5
+
+
+def test_an_answer_that_no_model_gave_has_no_likelihood() -> None:
+    row = Answered("r", SENTENCE, SENTENCE, likelihood=Likelihood(3, 1.0, 3))
+    assert TextScorer().score(row).parts.keys() >= {"loss"}
+    assert "loss" not in TextScorer().score(row.with_answer("constant")).parts

@@ -22,6 +22,7 @@ STOP = ToolCall("stop", {})
 SCORER = CallsScorer()
 HIGHER = ("calls_exact", "tool", "arguments", "call_recall", "call_precision")
 LOWER = ("parse_failures", "empty_turns")
+OFFERED = "tools_not_offered"
 PERFECT = {**dict.fromkeys(HIGHER, 1.0), **dict.fromkeys(LOWER, 0.0)}
 
 
@@ -158,6 +159,46 @@ def test_where_no_call_is_expected_a_call_is_wrong_and_text_or_nothing_is_right(
     assert (_values(row)["tool"], _values(row)["call_precision"]) == (0.0, 0.0)
     assert row.causes == ("tool not expected: play",)
     assert _row("", "[1] says so").parts["calls_exact"].above == 1.0
+
+
+def test_a_tool_that_is_not_offered_is_counted_over_the_calls_made() -> None:
+    right, offered = render([PLAY, STOP], Syntax.HERMES), ("play", "stop", "light")
+
+    def said(*calls: ToolCall, tools: tuple[str, ...] = offered) -> RowScores:
+        text = render(calls, Syntax.HERMES)
+        return SCORER.score(Answered("r", right, text, tools=tools))
+
+    invented = replace(STOP, name="sing")
+    row = said(PLAY, invented)
+    assert _values(row)[OFFERED] == 0.5
+    assert row.causes == ("tool missing: stop", "tool not offered: sing")
+    # One that is offered but not expected is another mistake.
+    other = said(PLAY, replace(STOP, name="light"))
+    assert _values(other)[OFFERED] == 0.0
+    assert other.causes == ("tool missing: stop", "tool not expected: light")
+    assert _values(said(PLAY, STOP)) == PERFECT | {OFFERED: 0.0}
+    assert _values(said(PLAY, invented), said(PLAY, STOP))[OFFERED] == 0.25
+    # What is expected counts as offered; without a list, or a call, nothing is known.
+    assert _values(said(PLAY, STOP, tools=("light",)))[OFFERED] == 0.0
+    assert OFFERED not in _values(said(PLAY, invented, tools=()))
+    assert OFFERED not in _values(SCORER.score(Answered("r", right, "text", tools=offered)))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '<tool_call>{"name": "play", "arguments": {"n": 1, "n": 2}}</tool_call>',
+        '<tool_call>{"name": "play", "name": "stop", "arguments": {}}</tool_call>',
+        '{"name": "play", "parameters": {"a": {"n": 1, "n": 1}}}',
+        '[{"function": {"name": "play", "arguments": "{\\"n\\": 1, \\"n\\": 2}"}}]',
+        "<start_function_call>call:play{n:1,n:2}<end_function_call>",
+        "<|tool_call>call:play{n:1,n:2}<tool_call|>",
+    ],
+)
+def test_an_argument_that_is_there_twice_is_a_broken_call_in_every_syntax(said: str) -> None:
+    row = SCORER.score(Answered("r", '[{"name": "play", "arguments": {"n": 2}}]', said))
+    assert row.parts["parse_failures"].above == 1.0
+    assert row.causes == ("broken call: an argument is there twice",)
 
 
 def test_text_beside_whole_calls_is_allowed() -> None:
@@ -366,4 +407,4 @@ def test_every_metric_says_what_it_is_in_one_sentence() -> None:
     for kind in SCORER.metrics:
         assert kind.meaning.endswith(".")
         assert kind.higher_is_better == (kind.name in HIGHER)
-    assert {kind.name for kind in SCORER.metrics} == {*HIGHER, *LOWER}
+    assert {kind.name for kind in SCORER.metrics} == {*HIGHER, *LOWER, OFFERED}

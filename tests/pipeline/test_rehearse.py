@@ -49,7 +49,7 @@ class TestReplay:
             run(["rehearse", str(ROUTER), "--stand-in", "replay", "--json"], tmp_path)
         )
         assert result["state"] == "PUBLISHED"
-        assert len(result["service_jobs"]) == 1
+        assert len(result["service_jobs"]) == 2  # the training, and the answers
         assert result["stand_in"] == "replay"
         assert result["hub_repo"] == "sandbox-user/router-llama-3.1-8b-adapter"
         assert len(result["hub_revision"]) == 40
@@ -71,7 +71,8 @@ class TestReplay:
         done = run(["rehearse", str(ROUTER), "--stand-in", "replay"], tmp_path)
         assert done.returncode == 0, done.stderr
         assert "PUBLISHED" in done.stdout
-        assert "1 job at the service" in done.stdout
+        assert "2 jobs at the service" in done.stdout
+        assert "gate passed: json_validity 1.000" in done.stdout
         assert "orchestrator sandbox up --dir" in done.stdout
         assert "unlike the real plan: canned, nothing was trained" in done.stderr
 
@@ -82,7 +83,8 @@ class TestReplay:
         from orchestrator.stores.hub import HubStore
 
         with Sandbox(kept) as sandbox:
-            assert [job.name for job in sandbox.vertex.jobs()] == result["service_jobs"]
+            trained, _answered = result["service_jobs"]
+            assert [job.name for job in sandbox.vertex.jobs()] == [trained]
             settings = sandbox.settings(kept / "home")
             hub = HubStore(settings.hub_endpoint, settings.hub_token)
             assert hub.head(result["hub_repo"]) == result["hub_revision"]
@@ -132,8 +134,9 @@ class TestTiny:
     ) -> None:
         result, kept = tiny
         with Sandbox(kept) as sandbox:
-            assert [job.name for job in sandbox.vertex.jobs()] == result["service_jobs"]
-            assert len(result["service_jobs"]) == 1
+            trained, answered = result["service_jobs"]
+            assert [job.name for job in sandbox.vertex.jobs()] == [trained]
+            assert [job.id for job in sandbox.jobs.jobs()] == [answered]
 
     def test_the_loss_falls(self, tiny: tuple[dict[str, Any], Path]) -> None:
         result, _ = tiny
@@ -159,13 +162,18 @@ class TestTiny:
                 token=settings.hub_token,
                 local_dir=tmp_path / "snapshot",
             )
-        ours = {p.name: sha256_file(p) for p in Path(result["adapter_path"]).iterdir()}
-        theirs = {
-            p.name: sha256_file(p)
-            for p in Path(snapshot).iterdir()
-            if p.is_file() and p.name != ".gitattributes"
-        }
-        assert theirs == ours
+
+        def digests(folder: Path) -> dict[str, str]:
+            return {
+                path.relative_to(folder).as_posix(): sha256_file(path)
+                for path in folder.rglob("*")
+                if path.is_file() and ".cache" not in path.parts
+            }
+
+        theirs = digests(Path(snapshot))
+        del theirs[".gitattributes"]
+        assert theirs == digests(Path(result["adapter_path"]))
+        assert "plots/conditions.png" in theirs
 
     def test_peft_loads_it_and_its_logits_differ_from_the_base(
         self, tiny: tuple[dict[str, Any], Path]

@@ -29,7 +29,11 @@ def test_a_run_ends_published_with_one_job_and_the_same_bytes_on_the_hub(bench: 
     hub = pipeline._connections.hub
     remote = hub.files(published["repo"], published["revision"])
     folder = pipeline.adapter_folder(run)
-    local = {path.name: sha256_file(path) for path in folder.iterdir()}
+    local = {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
     assert set(remote) - {".gitattributes"} == set(local)
     for name, digest in local.items():
         assert hub.digest_of(published["repo"], published["revision"], name) == digest

@@ -350,6 +350,7 @@ def test_the_scripts_get_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "/somewhere" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.training
 def test_real_route_plans_are_learned_in_seconds(tmp_path: Path) -> None:
     data = os.environ.get("ORCHESTRATOR_DATA")

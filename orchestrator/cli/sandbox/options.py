@@ -29,6 +29,17 @@ def dir_option(help_text: str = "The folder of the sandbox.") -> Callable[[F], F
     )
 
 
+def answers_option(function: F) -> F:
+    """--answers real|good|weak."""
+    return click.option(
+        "--answers",
+        type=click.Choice(["real", "good", "weak"]),
+        help="What jobs of hf-jobs answer when a model is evaluated: real is what the stand-in "
+        "says; good is made up, right for 9 of 10 rows after tuning and for 3 before; weak is made "
+        "up too, no better after tuning. Default: good, and real for smollm2.",
+    )(function)
+
+
 def remote(folder: Path) -> RemoteSandbox:
     """The sandbox that is being served from the folder, or an error that says how to serve it."""
     from orchestrator.sandbox.edge.remote import RemoteSandbox

@@ -7,12 +7,16 @@ import shlex
 import signal
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.extras import need_sandbox_extra
 from orchestrator.cli.printing import note
-from orchestrator.cli.sandbox.options import dir_option
+from orchestrator.cli.sandbox.options import answers_option, dir_option
+
+if TYPE_CHECKING:
+    from orchestrator.sandbox.standins.base import Answers
 
 _PORT = click.IntRange(0, 65535)
 
@@ -24,6 +28,7 @@ _PORT = click.IntRange(0, 65535)
     type=click.Choice(["tiny", "replay"]),
     help="What is trained in place of the base model. Default: tiny, or as the folder was made.",
 )
+@answers_option
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -43,6 +48,7 @@ _PORT = click.IntRange(0, 65535)
 def up(
     folder: Path,
     stand_in: str | None,
+    answers: Answers | None,
     config: Path | None,
     storage_port: int,
     vertex_port: int,
@@ -66,6 +72,9 @@ def up(
     options = load_options(folder)
     if stand_in:
         options = dataclasses.replace(options, stand_in=stand_in)
+    if answers:
+        training = dataclasses.replace(options.training, answers=answers)
+        options = dataclasses.replace(options, training=training)
     if config:
         options = dataclasses.replace(options, config=load_config(config))
     ports = Ports(

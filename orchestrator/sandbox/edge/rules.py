@@ -131,6 +131,8 @@ class Outcome(StrEnum):
     MISSING_FILES = "missing-files"
     #: Success, with the last bytes of the files that match `files` missing.
     CUT_FILES = "cut-files"
+    #: Success, with a LoRA of next to no effect, so that it answers like its base model.
+    WEAKEN = "weaken"
     #: Runs for ever, until it is cancelled. Jobs: until its timeout too.
     STUCK = "stuck"
 

@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from orchestrator.clock import Clock
 from orchestrator.sandbox.hub.access_requests import check_gate
+from orchestrator.sandbox.hub.collection_records import Collections
 from orchestrator.sandbox.hub.repos import Repo, Repositories
 from orchestrator.sandbox.hub.transfers import Transfers
 from orchestrator.sandbox.hub.wire import (
@@ -87,7 +88,7 @@ class Call:
 
 
 class HubFace:
-    """What every handler needs: the repositories, the accounts and the clock."""
+    """What every handler needs: repositories, collections, the accounts and the clock."""
 
     def __init__(
         self,
@@ -97,6 +98,7 @@ class HubFace:
         transfers: Transfers = Transfers(),  # noqa: B008 (frozen)
     ) -> None:
         self.repos = Repositories(root, clock)
+        self.collections = Collections(root, clock)
         self.accounts = dict(accounts)
         self.clock = clock
         self.transfers = transfers

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub as a local server: models and datasets, over the wire of its own client.
+"""The Hugging Face Hub as a local server: models, datasets and collections, as its client asks.
 
 Speaks what `huggingface_hub` says with `HF_HUB_DISABLE_XET=1`. What it does not serve (spaces,
 kernels, Xet) is refused with 501 or absent, never faked.
@@ -19,6 +19,7 @@ from starlette.routing import Route
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.sandbox.hub import (
     admin,
+    collections,
     commit,
     descriptions,
     downloads,
@@ -88,6 +89,17 @@ _REPO_API: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/user-access-request/grant", gating.grant),
     ("GET", "/user-access-request/{status}", gating.listing),
 )
+#: The same, below `/api/collections`.
+_COLLECTION_API: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "", collections.listing),
+    ("POST", "", collections.create),
+    ("GET", "/{ns}/{slug}", collections.details),
+    ("PATCH", "/{ns}/{slug}", collections.change),
+    ("DELETE", "/{ns}/{slug}", collections.delete),
+    ("POST", "/{ns}/{slug}/items", collections.add_item),
+    ("PATCH", "/{ns}/{slug}/items/{item}", collections.change_item),
+    ("DELETE", "/{ns}/{slug}/items/{item}", collections.delete_item),
+)
 #: The same, below the address of the repository itself.
 _REPO_PAGES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/resolve/{rev}/{path:path}", downloads.resolve),
@@ -137,6 +149,7 @@ def hub_app(
         route("POST", "/api/repos/create", admin.create),
         route("DELETE", "/api/repos/delete", admin.delete),
         route("POST", "/api/repos/move", moves.move),
+        *(route(way, f"/api/collections{path}", handler) for way, path, handler in _COLLECTION_API),
         Route(lfs.STORAGE_PATH, receive, methods=["PUT"]),
         Route(lfs_parts.PART_PATH, receive_part, methods=["PUT"]),
         Route(lfs_parts.COMPLETE_PATH, complete, methods=["POST"]),

@@ -1,17 +1,16 @@
-"""Writes what a training or a prediction would have left, at once and without a model.
+"""Writes what a training would have left, at once and without a model.
 
-Run as a script in the place of `sft.py` or `generate.py`, with their arguments.
+Run as a script in the place of `sft.py`, with its arguments.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,13 @@ from orchestrator.sandbox.standins.replay import ReplayStandIn
 
 
 def main(argv: Sequence[str]) -> None:
-    """Write the canned output of whichever script has these arguments."""
+    """Write the canned output of the training that has these arguments."""
     given = _arguments(argv)
     given.output.mkdir(parents=True, exist_ok=True)
     if given.train is not None:
         _train(given)
-    elif given.rows is not None:
-        _predict(given)
     else:
-        raise SystemExit("replay_script.py: neither --train nor --rows was given")
+        raise SystemExit("replay_script.py: --train was not given")
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -37,12 +34,11 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--base-model", required=True)
     parser.add_argument("--base-model-name")
     parser.add_argument("--output", type=Path, required=True)
-    for name in ("--train", "--validation", "--rows"):
+    for name in ("--train", "--validation"):
         parser.add_argument(name, type=Path)
     for name, default in (("--epochs", 3), ("--rank", 16), ("--batch-size", 8), ("--seed", 42)):
         parser.add_argument(name, type=int, default=default)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
-    parser.add_argument("--limit", type=int)
     # All else would change how it is done, and nothing is done.
     return parser.parse_known_args(argv)[0]
 
@@ -73,37 +69,6 @@ def _train(given: argparse.Namespace) -> None:
                 _say({"event": "checkpoint", "step": _step(checkpoint), "folder": checkpoint.name})
     last = max((_step(one) for one in made), default=0)
     _say({"event": "end", "step": last, "canned": True})
-
-
-def _predict(given: argparse.Namespace) -> None:
-    rows = [json.loads(line) for line in _lines(given.rows)]
-    rows = rows if given.limit is None else rows[: given.limit]
-    with (given.output / "predictions.jsonl").open("w", encoding="utf-8") as out:
-        for number, row in enumerate(rows):
-            out.write(json.dumps(_prediction(number, row), ensure_ascii=False) + "\n")
-    _say({"event": "end", "rows": len(rows), "canned": True})
-
-
-def _prediction(number: int, row: dict[str, Any]) -> dict[str, Any]:
-    asked = {"prompt": row.get("prompt"), "tools": row.get("tools")}
-    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    expected = row.get("completion")
-    return {
-        "row": number,
-        "prompt_sha256": hashlib.sha256(canonical.encode()).hexdigest(),
-        "expected": expected,
-        "predicted": expected,
-        "raw": expected if isinstance(expected, str) else json.dumps(expected),
-        "prompt_tokens": 0,
-        "new_tokens": 0,
-        "stopped_by": "canned",
-        "latency_s": 0.0,
-    }
-
-
-def _lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8") as lines:
-        yield from (line for line in lines if line.strip())
 
 
 def _step(folder: Path) -> int:

@@ -10,7 +10,9 @@ from orchestrator.sandbox.edge.rules import JobRule, Outcome
 from orchestrator.sandbox.vertex.outcomes import spoil
 
 #: Outcomes that change files; the others decide how the job ends.
-OF_FILES = frozenset({Outcome.NAN_WEIGHTS, Outcome.MISSING_FILES, Outcome.CUT_FILES})
+OF_FILES = frozenset(
+    {Outcome.NAN_WEIGHTS, Outcome.MISSING_FILES, Outcome.CUT_FILES, Outcome.WEAKEN}
+)
 
 
 def spoil_output(output: Path, rule: Mapping[str, Any]) -> list[str]:

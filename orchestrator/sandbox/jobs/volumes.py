@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from orchestrator.sandbox.jobs.requests import VolumeRequest
 
 #: Where a job may always write; below it every job has a folder of its own.
 TEMPORARY = "/tmp"  # noqa: S108 (a path of the job's container, never used as it is)
+#: What stands before a path in an argument like `adapter=/tuned`.
+_KEY = re.compile(r"[a-z][a-z-]*")
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,9 @@ class Places:
     local: dict[str, Path]
 
     def rewrite(self, text: str) -> str:
-        """An argument or value that is such a path, or `--flag=` one, as a local path."""
+        """An argument or value that is such a path, or `--flag=` or `key=` one, as a local path."""
         flag, equals, value = text.partition("=")
-        if text.startswith("-") and equals:
+        if equals and (text.startswith("-") or _KEY.fullmatch(flag)):
             return f"{flag}={self._moved(value)}"
         return self._moved(text)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from orchestrator.adapter import STAND_IN
 
 #: Key in `adapter_config.json` under which an output names what stood in for the base model.
 STAND_IN_KEY = STAND_IN
+#: Where the answers of a generate attempt come from.
+Answers = Literal["real", "good", "weak"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class StandInOptions:
     last_layers: int | None = None
     rows: int | None = None
     short_prompt: str | None = None
+    #: Only for hf-jobs: `real` asks the stand-in's model, `good` and `weak` make answers up from
+    #: what is expected; None: as the stand-in does by itself.
+    answers: Answers | None = None
 
 
 @dataclass(frozen=True)

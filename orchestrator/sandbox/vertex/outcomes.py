@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.safetensors_file import read_header
 from orchestrator.sandbox.edge.rules import JobRule, Outcome
 from orchestrator.sandbox.standins.layout import CHECKPOINTS, STDOUT
+from orchestrator.sandbox.vertex.weakening import weaken
 
 #: Outcomes that leave nothing but the log.
 WITHOUT_OUTPUT = frozenset({Outcome.FAILED, Outcome.EXPIRED, Outcome.STUCK})
@@ -80,4 +81,5 @@ _CHANGES: dict[Outcome, Callable[[Path], None]] = {
     Outcome.NAN_WEIGHTS: _not_a_number,
     Outcome.MISSING_FILES: Path.unlink,
     Outcome.CUT_FILES: _cut,
+    Outcome.WEAKEN: weaken,
 }

@@ -58,6 +58,12 @@ AMENDMENTS = (
         "huggingface_hub reads the id of every request",
     ),
     Amendment(
+        "/api/collections/{namespace}/{slug}",
+        ("properties",),
+        {"success": {"const": True}},
+        "the description of a change itself requires it",
+    ),
+    Amendment(
         "/discussions/{num}",
         ("allOf", "1", "properties"),
         {"diff": {"type": "string"}},

@@ -31,6 +31,7 @@ from tests.sandbox.hub.stage import ACCOUNTS, CARD, WEIGHTS, Stage, put
 ALICE = {"authorization": "Bearer hf_alice"}
 #: The parts of the description that are about what this face is: repositories and their contents.
 _OURS = (
+    "/api/collections",
     "/api/models",
     "/api/datasets",
     "/api/repos",
@@ -44,6 +45,7 @@ _OURS = (
 #: What the face does not serve of that, by how the addresses end, and why not.
 UNSERVED = {
     "-tags-by-type": "lists of tags for the search page",
+    "/items/batch": "several items of a collection at once: no client asks for it",
     "/compare/{compare}": "diffs: no client asks for them",
     "/discussions/{num}/ref": "removes the branch of a closed pull request",
     "/discussions/{num}/storage": "bytes that a pull request takes",
@@ -67,6 +69,7 @@ NOT_DESCRIBED = {
     "PUT /lfs-parts/{kind}/{ns}/{repo}/{oid}/{upload}/{number}",
     "PUT /lfs-storage/{kind}/{ns}/{repo}/{oid}",
     "DELETE /api/repos/delete",
+    "PATCH /api/collections/{ns}/{slug}/items/{item}",
     "GET /api/models/{ns}/{repo}/auth-check",
     "GET /api/models/{ns}/{repo}/auth-check/write",
     "POST /datasets/{ns}/{repo}/ask-access",

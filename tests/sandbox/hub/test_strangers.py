@@ -250,6 +250,8 @@ def test_the_table_has_every_route(stage: Stage, tmp_path: Path) -> None:
         route_name(method, one.path)
         for one in stage.app.routes
         if isinstance(one, Route) and not one.path.endswith("{rest:path}")
+        # Collections are no repositories: test_collections.py asks for them in the same way.
+        if not one.path.startswith("/api/collections")
         for method in (one.methods or set()) - {"HEAD"}
     }
     assert found == {*ASKED, *GENERAL}

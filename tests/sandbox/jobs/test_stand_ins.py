@@ -67,6 +67,7 @@ def tiny(tmp_path: Path, **options: object) -> tuple[Path, object]:
     (base / "made.json").write_text('{"parameters": 112000}')
     (base / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {"a": 0}}}))
     (tmp_path / "tiny" / "last").write_text("made-before")
+    options.setdefault("answers", "real")
     return base, job_stand_in("tiny", tmp_path, StandInOptions(**options))  # type: ignore[arg-type]  # named by the caller
 
 
@@ -210,8 +211,7 @@ def test_replay_leaves_a_canned_adapter_and_canned_answers_with_the_real_keeper(
             api.hf_hub_download("alice/m-candidates", "p-2/predictions.jsonl", revision="r-1")
         )
         lines = [json.loads(line) for line in answers.read_text().splitlines()]
-        predicted = [line["predicted"] for line in lines]
-        assert predicted == ["answer 0", "answer 1", "answer 2", "answer 0"]
+        assert [line["expected"] for line in lines] == [f"answer {n % 3}" for n in range(4)]
         assert len(lines[0]["prompt_sha256"]) == 64
 
 
@@ -220,7 +220,7 @@ def test_replay_leaves_a_canned_adapter_and_canned_answers_with_the_real_keeper(
 def test_tiny_really_trains_and_answers_with_the_package_s_own_scripts(
     stage: Stage, tmp_path: Path
 ) -> None:
-    options = StandInOptions(epochs=1)
+    options = StandInOptions(epochs=1, answers="real")
     stand_in = job_stand_in("tiny", tmp_path / "stand-ins", options)
     with stage.serving(stand_in=stand_in) as api:
         mount, token = staged(stage, 12), {"HF_TOKEN": "hf_alice"}

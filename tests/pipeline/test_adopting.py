@@ -1,0 +1,119 @@
+"""What was trained elsewhere becomes a run: checked, judged and published like any other."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import InputError
+from orchestrator.report.costs import run_cost
+from orchestrator.state import RunState
+from tests.pipeline.bench import Bench
+from tests.pipeline.test_evaluating import ended, finish, router, serving, submit, support
+from tests.plans import router_plan
+
+UNJUDGED = "gates: none\n"
+
+
+def trained_elsewhere(bench: Bench) -> tuple[str, Path]:
+    """The name of a job that has succeeded, and a folder with its checked adapter."""
+    run = bench.submit()
+    ended(bench)
+    assert finish(bench, run).status.state is RunState.PUBLISHED
+    attempt = bench.facts(run).tune
+    assert attempt is not None
+    assert attempt.handle is not None
+    return attempt.handle.id, bench.pipeline().adapter_folder(run)
+
+
+def test_a_folder_with_an_adapter_anywhere_below_becomes_a_published_run(tmp_path: Path) -> None:
+    with serving(tmp_path, "good") as bench:
+        _, adapter = trained_elsewhere(bench)
+        kept = tmp_path / "kept" / "deep er" / "checkpoint-9" / "adapter"
+        shutil.copytree(adapter, kept)
+        made = router(tmp_path)
+        pipeline = bench.pipeline()
+        run = pipeline.adopt(made, str(tmp_path / "kept")).id
+        pipeline.advance(run)
+        assert finish(bench, run).status.state is not RunState.FAILED
+        facts = bench.facts(run)
+        assert facts.last("evaluated") is not None
+        assert len(bench.sandbox.vertex.jobs()) == 1  # that of the other run
+        assert run_cost(facts).usd < 1
+        with pytest.raises(InputError, match=f"that is run {run} already"):
+            pipeline.adopt(made, str(tmp_path / "kept"))
+        same, is_new = pipeline.submit(made, again=False)
+        assert (same.id, is_new) == (run, False)
+
+
+def test_a_finished_job_of_vertex_is_adopted_by_a_ledger_that_never_saw_it(tmp_path: Path) -> None:
+    with serving(tmp_path, "good") as bench:
+        job, _ = trained_elsewhere(bench)
+        with pytest.raises(InputError, match="already"):
+            bench.pipeline().adopt(router_plan(tmp_path), job)
+        bench.ledger.close()
+        (tmp_path / "elsewhere").mkdir()
+        other = Bench(bench.sandbox, tmp_path / "elsewhere")
+        try:
+            run = other.pipeline().adopt(router(other.folder, UNJUDGED), job).id
+            outcome = other.pipeline().advance(run)
+            assert outcome.status.state is RunState.PUBLISHED, outcome
+            assert len(bench.sandbox.vertex.jobs()) == 1
+        finally:
+            other.ledger.close()
+
+
+def test_a_finished_job_of_hugging_face_is_adopted(tmp_path: Path) -> None:
+    with serving(tmp_path, "good") as bench:
+        first = submit(bench, support(tmp_path))
+        assert finish(bench, first).status.state is RunState.PUBLISHED
+        attempt = bench.facts(first).tune
+        assert attempt is not None
+        assert attempt.handle is not None
+        bench.ledger.close()
+        (tmp_path / "elsewhere").mkdir()
+        other = Bench(bench.sandbox, tmp_path / "elsewhere")
+        try:
+            run = other.pipeline().adopt(support(other.folder), attempt.handle.id).id
+            other.pipeline().advance(run)
+            assert finish(other, run).status.state is RunState.PUBLISHED
+            kinds = [job.request.command[-1] for job in bench.sandbox.jobs.jobs()]
+            assert len(kinds) == 3  # one training, and answers twice
+        finally:
+            other.ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("nowhere", "knows no job nowhere"),
+        ("empty", "there are no weights below"),
+        ("gs://sandbox-bucket/nothing", "there are no weights below"),
+    ],
+)
+def test_what_is_not_there_is_not_adopted(
+    bench: Bench, tmp_path: Path, what: str, says: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    given = str(tmp_path / what) if what == "empty" else what
+    with pytest.raises(InputError, match=says):
+        bench.pipeline().adopt(router_plan(tmp_path), given)
+    assert bench.ledger.run_ids() == []
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path, "good") as bench:
+        _, adapter = trained_elsewhere(bench)
+        kept = shutil.copytree(adapter, tmp_path / "kept")
+        config = kept / "adapter_config.json"
+        text = config.read_text(encoding="utf-8")
+        assert "Llama-3.1-8B-Instruct" in text
+        config.write_text(text.replace("Llama-3.1-8B-Instruct", "Other-8B"), encoding="utf-8")
+        pipeline = bench.pipeline()
+        run = pipeline.adopt(router(tmp_path, UNJUDGED), str(kept)).id
+        outcome = pipeline.advance(run)
+        assert outcome.status.state is RunState.FAILED
+        assert "adapter refused" in outcome.status.reason
+        assert len(bench.sandbox.vertex.jobs()) == 1

@@ -1,0 +1,76 @@
+"""Files of answers as people have them: rows that repeat, tables, lines of other rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.answer_files import prompt_sha256, read_answers, write_lines
+from orchestrator.errors import InputError
+from orchestrator.evaluator import AnswersFile, answered_rows
+
+
+def write(file: Path, lines: list[dict[str, object]]) -> Path:
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return file
+
+
+def rows(folder: Path, prompts: list[str]) -> Path:
+    lines: list[dict[str, object]] = [
+        {"prompt": prompt, "completion": str(number)} for number, prompt in enumerate(prompts)
+    ]
+    return write(folder / "rows.jsonl", lines)
+
+
+def generated(folder: Path, prompts: list[str], answers: list[str]) -> Path:
+    """Lines as `generate.py` writes them."""
+    lines: list[dict[str, object]] = [
+        {"row": number, "prompt_sha256": prompt_sha256(prompt), "predicted": answer}
+        for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+    ]
+    return write(folder / "given.jsonl", lines)
+
+
+def test_a_persons_file_of_rows_that_repeat_is_matched_by_their_numbers(tmp_path: Path) -> None:
+    prompts = ["same", "same", "other"]
+    file = generated(tmp_path, prompts, ["a", "b", "c"])
+    found = answered_rows(rows(tmp_path, prompts), AnswersFile(file, "", by_row=False))
+    assert [row.predicted for row in found] == ["a", "b", "c"]
+    swapped = generated(tmp_path, ["same", "other", "same"], ["a", "b", "c"])
+    with pytest.raises(InputError, match="another prompt was asked"):
+        answered_rows(rows(tmp_path, prompts), AnswersFile(swapped, "", by_row=False))
+
+
+def test_without_repeats_the_order_of_a_persons_file_does_not_matter(tmp_path: Path) -> None:
+    file = generated(tmp_path, ["c", "a"], ["third", "first"])
+    found = answered_rows(rows(tmp_path, ["a", "b", "c"]), AnswersFile(file, "", by_row=False))
+    assert [row.predicted for row in found] == ["first", None, "third"]
+
+
+@pytest.mark.parametrize("lines", [[{"row": 0}, {"row": 0}], [{}]])
+def test_lines_of_a_job_without_numbers_of_their_own_are_refused(
+    tmp_path: Path, lines: list[dict[str, object]]
+) -> None:
+    digest = prompt_sha256("a")
+    said = [{**line, "prompt_sha256": digest, "predicted": "x"} for line in lines]
+    file = write(tmp_path / "said.jsonl", said)
+    with pytest.raises(InputError, match="no `row` of its own"):
+        answered_rows(rows(tmp_path, ["a", "b"]), AnswersFile(file, ""))
+
+
+def test_lines_of_a_job_without_the_prompts_digest_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "said.jsonl", [{"row": 0, "predicted": "x"}])
+    with pytest.raises(InputError, match="another prompt was asked"):
+        answered_rows(rows(tmp_path, ["a", "b"]), AnswersFile(file, ""))
+
+
+def test_a_table_of_answers_is_read_again_under_another_name(tmp_path: Path) -> None:
+    table = tmp_path / "answers.csv"
+    table.write_text('prompt,predicted\nq1,"a, b"\nq2,"two\nlines"\n', encoding="utf-8")
+    lines = tmp_path / "tuned.jsonl"
+    write_lines(table, lines)
+    kept, given = read_answers(lines, "predicted"), read_answers(table, "predicted")
+    assert [(row.answer, row.digest) for row in kept] == [(row.answer, row.digest) for row in given]
+    assert [row.answer for row in kept] == ["a, b", "two\nlines"]
