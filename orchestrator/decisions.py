@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from orchestrator import cancellation, evaluation_facts
+from orchestrator import audit_facts, cancellation, evaluation_facts
 from orchestrator.clock import Clock
 from orchestrator.connections import Connections
 from orchestrator.errors import InputError, LedgerError, OrchestratorError
@@ -14,7 +14,7 @@ from orchestrator.evaluation_actions import EvaluationActions, GivenAnswers
 from orchestrator.ledger import Facts, Lease, Ledger
 from orchestrator.plan import EvaluationPlan
 from orchestrator.services.base import AttemptKind, Handle, Service
-from orchestrator.spec import GateBlock
+from orchestrator.spec import AUDIT_MEAN, GateBlock
 from orchestrator.state import (
     Action,
     RunState,
@@ -167,6 +167,18 @@ class Decisions:
             lease.add_event(evaluation_facts.CHANGED, evaluation_facts.judging(evaluation, wanted))
             if evaluation is None or evaluation.service != "hf-jobs":
                 self._stop_answers(facts, lease)
+
+    def judge_again(self, run_id: str) -> None:
+        """Have a run that is held judged once more, if people have scored answers since."""
+        with self._leased(run_id) as lease:
+            facts = self._ledger.facts(run_id)
+            judged = evaluation_facts.evaluation(facts)
+            audited = facts.last(audit_facts.AUDITED)
+            gated = any(gate.metric == AUDIT_MEAN for gate in evaluation_facts.gates(facts))
+            if judged is None or audited is None or not gated or facts.last("published"):
+                return
+            if facts.events.index(audited) > facts.events.index(judged):
+                lease.add_event(evaluation_facts.AGAIN, {})
 
     def give_answers(
         self, run_id: str, given: Sequence[GivenAnswers], folder: Path, actions: EvaluationActions

@@ -15,10 +15,12 @@ from pathlib import Path
 from orchestrator.answer_files import write_lines
 from orchestrator.answering.answers import Examples, answer_rows
 from orchestrator.answering.endpoint import Asking, Endpoint
+from orchestrator.audit_facts import audit_summary
 from orchestrator.calls import Syntax
 from orchestrator.connections import Connections
 from orchestrator.digests import sha256_file
 from orchestrator.errors import Corrupt, InputError, LedgerError, NotFound
+from orchestrator.evaluation.evidence import Figures
 from orchestrator.evaluation_facts import (
     ASKED,
     GIVEN,
@@ -40,6 +42,7 @@ from orchestrator.evaluator import (
 from orchestrator.ledger import Artifact, AttemptFacts, Facts, Lease, Metric
 from orchestrator.plan import EvaluationPlan
 from orchestrator.publishable import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG
+from orchestrator.spec import AUDIT_MEAN
 from orchestrator.staging import copy_first_lines
 from orchestrator.stores.base import StoredObject
 
@@ -238,6 +241,7 @@ class EvaluationActions:
                 gates=gates(facts),
                 syntax=_syntax(facts),
                 nothing_published=_nothing_published(facts),
+                audited=_audited(facts),
                 training_accuracy=_last(metrics),
                 seed=seed_of(facts.run.id),
             )
@@ -270,6 +274,14 @@ class EvaluationActions:
         if sha256_file(file) != artifact.sha256:
             raise Corrupt(f"{artifact.uri} is not what it was when it was recorded")
         return file
+
+
+def _audited(facts: Facts) -> Figures | None:
+    """What people gave the tuned model's answers on average."""
+    found = audit_summary(facts)
+    if found is None:
+        return None
+    return Figures(AUDIT_MEAN, found.mean, found.low, found.high, found.rows)
 
 
 def _nothing_published(facts: Facts) -> bool:

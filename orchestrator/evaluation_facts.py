@@ -18,6 +18,8 @@ CHANGED = "judging_changed"
 GIVEN = "answers_given"
 #: An endpoint answered.
 ASKED = "answers_asked"
+#: The same answers are to be judged once more: people have scored some of them since.
+AGAIN = "judging_again"
 
 
 def planned(facts: Facts) -> EvaluationPlan | None:
@@ -126,7 +128,7 @@ def candidate(facts: Facts) -> Event | None:
 def evaluation(facts: Facts) -> Event | None:
     """The newest evaluation of the newest training, unless it is to be judged anew since."""
     found = _of_training(facts, "evaluated")
-    later = max(_place(facts, kind) for kind in (GIVEN, CHANGED))
+    later = max(_place(facts, kind) for kind in (GIVEN, CHANGED, AGAIN))
     return found if found is not None and _place(facts, "evaluated") > later else None
 
 

@@ -21,7 +21,7 @@ from orchestrator.hardware.generating import (
 )
 from orchestrator.jobs_planner import RowPart
 from orchestrator.plan import EvaluationPlan, Machine
-from orchestrator.spec import EvaluationBlock, JobSpec, LoadedSpec, SpecError
+from orchestrator.spec import AUDIT_MEAN, EvaluationBlock, JobSpec, LoadedSpec, SpecError
 
 #: An answer may be so much longer than the longest that is expected.
 _ROOM, _SPARE_TOKENS = 1.5, 16
@@ -118,7 +118,9 @@ def _problems(loaded: LoadedSpec) -> Iterator[InputError]:
         return
     metrics = [kind.name for kind in scorer_named(spec.evaluation.scorer)((), None).metrics]
     for number, gate in enumerate(spec.gates or ()):
-        if gate.metric not in metrics:
+        # A metric of one tool: `tool_recall[/math]`. Which tools there are, rows say.
+        whole = gate.metric.partition("[")[0] if gate.metric.endswith("]") else gate.metric
+        if whole not in (*metrics, AUDIT_MEAN):
             close = difflib.get_close_matches(gate.metric, metrics, n=1)
             meant = f"Did you mean `{close[0]}`? " if close else ""
             yield InputError(

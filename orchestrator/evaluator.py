@@ -77,6 +77,8 @@ class Question:
     gates: tuple[GateBlock, ...] = ()
     syntax: Syntax | None = None
     nothing_published: bool = False
+    #: What people gave the answers on average, where they have scored some.
+    audited: Figures | None = None
     training_accuracy: float | None = None
     seed: int = 0
 
@@ -137,6 +139,7 @@ def evaluate(question: Question) -> Evaluation:
         scorer.metrics,
         scored,
         nothing_published=question.nothing_published,
+        audited=question.audited,
         seed=question.seed,
     )
     tuned_answers = next(one.answers for one in figures if one.name == "tuned")

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.evaluation.comparison import better_than
-from orchestrator.evaluation.evidence import Alarm, AnswerFigures, GateVerdict
+from orchestrator.evaluation.evidence import Alarm, AnswerFigures, Figures, GateVerdict
 from orchestrator.evaluation.scores import MetricKind, RowScores, metric_of
-from orchestrator.spec import GateBlock
+from orchestrator.spec import AUDIT_MEAN, GateBlock
 
 #: Training accuracy from here on, with an evaluation up to there, is learning by heart.
 _LEARNT, _NOTHING_LEARNT = 0.98, 0.05
@@ -26,15 +26,45 @@ def judge(
     scored: Mapping[str, Sequence[RowScores]],
     *,
     nothing_published: bool = False,
+    audited: Figures | None = None,
     seed: int = 0,
 ) -> tuple[GateVerdict, ...]:
     """Each gate's verdict on the rows of the tuned model.
 
     `scored` has the rows of every way to answer by its name, of `tuned` at least. A metric that no
     row counts for fails its gate, and so does a comparison with answers that are not there; only a
-    comparison with `published` passes where `nothing_published`.
+    comparison with `published` passes where `nothing_published`. `audited` is the mean of what
+    people gave, None as long as nobody has.
     """
-    return tuple(_verdict(gate, kinds, scored, nothing_published, seed) for gate in gates)
+    return tuple(
+        _verdict_of_people(gate, audited)
+        if gate.metric == AUDIT_MEAN
+        else _verdict(gate, kinds, scored, nothing_published, seed)
+        for gate in gates
+    )
+
+
+def _verdict_of_people(gate: GateBlock, found: Figures | None) -> GateVerdict:
+    """The verdict on what people gave the answers, from 0 to 5."""
+    if found is None:
+        words = f"{AUDIT_MEAN} is not there: nobody has scored answers (orchestrator audit)"
+        return GateVerdict(metric=gate.metric, passed=False, words=words)
+    reached = gate.min is None or found.value >= gate.min
+    kept = gate.max is None or found.value <= gate.max
+    shown = f"{AUDIT_MEAN} {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    least = f", at least {gate.min:g} wanted" if gate.min is not None else ""
+    most = f", at most {gate.max:g} wanted" if gate.max is not None else ""
+    return GateVerdict(
+        metric=gate.metric,
+        passed=reached and kept and math.isfinite(found.value),
+        words=f"{shown} of {found.rows} rows that people scored{least}{most}",
+        min=gate.min,
+        max=gate.max,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        rows=found.rows,
+    )
 
 
 def _verdict(

@@ -185,6 +185,7 @@ class Pipeline:
         if given:
             actions = EvaluationActions(self._connections)
             self._decisions.give_answers(run_id, given, self.run_folder(run_id), actions)
+        self._decisions.judge_again(run_id)
         return self.poll([run_id])[0]
 
     def override(self, run_id: str, *, reason: str, by: str) -> Outcome:

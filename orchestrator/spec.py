@@ -20,6 +20,7 @@ from orchestrator.errors import InputError, Place
 from orchestrator.spec_data import Block
 from orchestrator.spec_data import DataBlock as DataBlock
 from orchestrator.spec_data import MappingBlock as MappingBlock
+from orchestrator.spec_evaluation import AUDIT_MEAN as AUDIT_MEAN
 from orchestrator.spec_evaluation import EvaluationBlock as EvaluationBlock
 from orchestrator.spec_evaluation import GateBlock as GateBlock
 from orchestrator.spec_evaluation import Gates

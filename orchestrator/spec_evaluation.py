@@ -114,11 +114,16 @@ class EvaluationBlock(Block):
         return self
 
 
+#: What people gave the answers on average (`orchestrator audit`): a metric of every scorer.
+AUDIT_MEAN = "audit_mean"
+
+
 class GateBlock(Block):
     """What a metric must reach before anything is published."""
 
     metric: str = Field(
-        description="A metric of the scorer (docs/evaluation.md).", examples=["exact_tool_sequence"]
+        description="A metric of the scorer (docs/evaluation.md), or audit_mean, what people gave.",
+        examples=["exact_tool_sequence"],
     )
     slice: dict[str, str] | None = Field(
         None,
@@ -145,6 +150,8 @@ class GateBlock(Block):
             raise ValueError("min is above max: nothing can pass")
         if self.slice is not None and len(self.slice) != 1:
             raise ValueError("slice is one `name: value`")
+        if self.metric == AUDIT_MEAN and (self.slice or self.better_than):
+            raise ValueError(f"{AUDIT_MEAN} takes min and max alone")
         return self
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from orchestrator.evaluation.evidence import AnswerFigures, GateVerdict
+from orchestrator.evaluation.evidence import AnswerFigures, Figures, GateVerdict
 from orchestrator.evaluation.scores import MetricKind, Part, RowScores, yes
 from orchestrator.gates import alarms, failures, judge
 from orchestrator.spec import GateBlock
@@ -143,3 +143,15 @@ def test_alarms_hold_a_run_that_has_gates_and_are_told_of_one_that_has_none() ->
     passed = judge([GateBlock(metric="right", min=0.5)], [RIGHT], {"tuned": tuned})
     assert [one.split(":")[0] for one in failures(passed, found)] == ["alarm alike"]
     assert list(failures((), found)) == []
+
+
+def test_what_people_gave_can_be_a_gate_which_fails_until_they_have() -> None:
+    gate = GateBlock(metric="audit_mean", min=3.5)
+    (unheard,) = judge([gate], [RIGHT], {"tuned": rows([True])})
+    assert not unheard.passed
+    assert "nobody has scored answers" in unheard.words
+    for mean, passes in ((3.5, True), (3.4, False), (float("nan"), False)):
+        figures = Figures("audit_mean", mean, 3.0, 4.0, 30)
+        (found,) = judge([gate], [RIGHT], {"tuned": rows([True])}, audited=figures)
+        assert found.passed is passes
+        assert "of 30 rows that people scored, at least 3.5 wanted" in found.words

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import httpx
 import pytest
 
+from orchestrator.audits import Audits
 from orchestrator.errors import InputError
 from orchestrator.evaluation.evidence import Evidence
 from orchestrator.evaluation_actions import GivenAnswers
@@ -335,3 +336,28 @@ def test_an_endpoint_answers_every_row_once_and_is_taken_up_where_it_stopped(
         assert [one.kind for one in bench.facts(run).attempts] == [AttemptKind.TUNE]
         asked = [(one.body["model"], asked_in(one.body)) for one in server.received]
         assert len(asked) == 2 + len(set(asked))  # two went wrong, and were asked again
+
+
+def test_a_run_can_be_held_until_people_have_looked_at_its_answers(tmp_path: Path) -> None:
+    more = f"{ROUTER_GATES}  - {{metric: audit_mean, min: 4}}\n"
+    with serving(tmp_path, "good") as bench:
+        run = submit(bench, router(tmp_path, more))
+        outcome = finish(bench, run)
+        assert outcome.status.state is RunState.HELD
+        assert "nobody has scored answers (orchestrator audit)" in outcome.status.reason
+        audits, folder = Audits(bench.ledger, bench.clock), bench.pipeline().run_folder(run)
+        for reviewer, score, state in (
+            ("Ann", 2, RunState.HELD),
+            ("Bob", 5, RunState.HELD),
+            ("Cid", 5, RunState.PUBLISHED),
+        ):
+            drawn = audits.draw(run, folder, count=4, seed=1, condition="tuned")
+            file = tmp_path / f"{reviewer}.jsonl"
+            audits.write(run, drawn, file, blind=False)
+            lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
+            file.write_text("".join(json.dumps({**row, "score": score}) + "\n" for row in lines))
+            audits.record(run, folder, file, reviewer=reviewer, replace=False)
+            assert bench.pipeline().evaluate(run).status.state is state, reviewer
+        card = bench.pipeline().adapter_folder(run) / "README.md"
+        assert "3 reviewers" in card.read_text(encoding="utf-8")
+        assert len(bench.sandbox.jobs.jobs()) == 1
