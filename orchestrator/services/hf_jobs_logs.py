@@ -100,7 +100,7 @@ class LogReader:
         ended = self._has_ended()
         while True:
             before = self._seen.new_count
-            ending = yield from self._stream(live=self._follow and not ended)
+            ending = yield from self._stream(ended=ended)
             in_vain = in_vain + 1 if self._seen.new_count == before else 0
             if ending is _Ending.CUT and in_vain >= _MOST_FAILURES:
                 raise self._trouble or Ambiguous(f"the log of {self._name.id} breaks off")
@@ -122,13 +122,14 @@ class LogReader:
                 return True
             raise
 
-    def _stream(self, *, live: bool) -> Generator[LogLine, None, _Ending]:
-        """One connection's new lines. A live one is kept open through silence."""
+    def _stream(self, *, ended: bool) -> Generator[LogLine, None, _Ending]:
+        """One connection's new lines. One of a job that goes on is kept open through silence."""
         import httpx2
 
         self._seen.begin()
         self._trouble = None
         anything = False
+        live = self._follow and not ended
         try:
             with (
                 read_errors(f"read the log of {self._name.id}"),
@@ -136,7 +137,9 @@ class LogReader:
                     self._name, _DEAD_AFTER_S if live else self._quiet_after_s
                 ) as response,
             ):
-                until = None if live else _present(response)
+                # The log of a job that has ended is whole, whatever the server's clock says: the
+                # date that a busy server sends may be a second old.
+                until = None if self._follow or ended else _present(response)
                 for raw in _whole_lines(response):
                     if raw.startswith(b":"):
                         # A comment: nothing has happened for a while.

@@ -236,6 +236,17 @@ def test_without_following_a_job_that_never_stops_writing_is_left_at_the_present
     assert desk.read(follow=False) == ["one", "two"]
 
 
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_late_clock_of_the_server_hides_nothing_of_a_job_that_has_ended(
+    desk: Desk, follow: bool
+) -> None:
+    """A busy server sends a date that is a second old: the reason of a failure is in the last."""
+    late = "Sat, 21 Nov 2026 10:00:00 GMT"
+    body = sent(ONE, TWO, ("10:00:09.000", "why"))
+    desk.script.connections = [Connection(body, date=late)]
+    assert desk.read(follow=follow) == ["one", "two", "why"]
+
+
 def test_reading_goes_on_behind_a_place_that_was_put_down(desk: Desk) -> None:
     desk.script.stages = ["RUNNING"]
     desk.script.connections = [Connection(sent(ONE, TWO, TWO))]
