@@ -31,7 +31,6 @@ from orchestrator.evaluation.evidence import (
 from orchestrator.evaluation.scorers import made_for, scorer_named
 from orchestrator.evaluation.scores import (
     Answered,
-    Metric,
     RowScores,
     Scorer,
     by_slice,
@@ -122,8 +121,14 @@ def evaluate(question: Question) -> Evaluation:
     tuned = answered["tuned"]
     places = {row.key: source.place for row, source in zip(tuned, rows, strict=True)}
     scorer = made_for(scorer_named(question.scorer), tuned, question.syntax, places=places)
+    # No answer of the tuned model is a wrong one. A rival's says nothing: it must not lose by it.
     scored = {
-        name: [scored_row(scorer, row, places) for row in found] for name, found in answered.items()
+        name: [
+            scored_row(scorer, row, places)
+            for row in found
+            if name == "tuned" or row.predicted is not None
+        ]
+        for name, found in answered.items()
     }
     figures = [
         _figures(name, question.answers[name], scorer, answered[name], scored[name], question.seed)
@@ -277,19 +282,15 @@ def _scored_figures(
     return ConditionFigures(
         name=name,
         note=note,
-        metrics=_metrics(metrics_of(scorer, scored, seed=seed)),
+        metrics=metrics_of(scorer, scored, seed=seed),
         slices=tuple(
-            SliceFigures(part, value, len(rows), _metrics(metrics_of(scorer, rows, seed=seed)))
+            SliceFigures(part, value, len(rows), metrics_of(scorer, rows, seed=seed))
             for (part, value), rows in by_slice(scored).items()
         ),
         causes=tuple(
             CauseCount(one.words, one.rows, one.example_key) for one in causes_of(scored)[:_CAUSES]
         ),
     )
-
-
-def _metrics(found: Sequence[Metric]) -> tuple[Figures, ...]:
-    return tuple(Figures(one.name, one.value, one.low, one.high, one.rows) for one in found)
 
 
 def _differences(

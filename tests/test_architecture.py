@@ -19,8 +19,8 @@ LAYERS = [
     | {"digests", "visible_text", "job_scripts", "hardware", "spec_tuning", "exports"}
     | {"data_files", "shipped", "shipped_copy", "spec_schema", "written_files"}
     | {"safetensors_file", "lora", "scrub", "publishable", "progress", "calls", "name_patterns"}
-    | {"data_addresses", "endpoints", "run_folders", "hub_client", "spec_evaluation"}
-    | {"jail"},
+    | {"data_addresses", "endpoints", "run_folders", "hub_client", "hub_licences"}
+    | {"jail", "spec_evaluation"},
     {"dataset", "services", "stores", "ledger", "evaluation"},
     {"state", "report", "connections", "attempt_requests", "jobs_planner", "jobs_refusals"}
     | {"data_sources", "data_rules", "token_rules", "tokenizer_cache", "fetched_files"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.calls import Syntax
-from orchestrator.cli.options import json_option
+from orchestrator.cli.options import figures_options, one_format, seed_option, syntax_option
 from orchestrator.cli.printing import counted, note, print_json, print_table
 from orchestrator.errors import InputError
 from orchestrator.evaluation.scorers import SCORERS
@@ -57,15 +57,9 @@ _SHOWN_ROWS, _KEY = 8, 12
     metavar="NAME",
     help=f"For files alone; otherwise that of the runs: {', '.join(SCORERS)}.",
 )
-@click.option(
-    "--syntax",
-    type=click.Choice([one.value for one in Syntax]),
-    help="How the model of files writes calls, for the scorer `calls`.",
-)
-@click.option("--seed", type=click.IntRange(0), default=0, help="For intervals that are drawn.")
-@json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print the figures as CSV.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print them as Markdown.")
+@syntax_option("How the model of files writes calls, for the scorer `calls`.")
+@seed_option
+@figures_options
 def command(
     runs: Sequence[str],
     metrics: Sequence[str],
@@ -92,8 +86,7 @@ def command(
     """
     from orchestrator.evaluation.comparison_table import comparison_table
 
-    if as_json + as_csv + as_markdown > 1:
-        raise click.UsageError("--json, --csv and --markdown exclude each other: give one of them.")
+    one_format(as_json, as_csv, as_markdown)
     if len(runs) < 2:
         raise click.UsageError("Name two runs or more: the first is what others are compared with.")
     found = _scored(runs, condition, expected, scorer, Syntax(syntax) if syntax else None)

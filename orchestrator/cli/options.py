@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from orchestrator.calls import Syntax
 from orchestrator.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,3 +57,31 @@ def json_option(function: F) -> F:
     """--json."""
     text = "Print one JSON document on standard output; everything else goes to standard error."
     return click.option("--json", "as_json", is_flag=True, help=text)(function)
+
+
+def figures_options(function: F) -> F:
+    """--json, --csv and --markdown of commands that print figures; see `one_format`."""
+    function = click.option("--markdown", "as_markdown", is_flag=True, help="Print as Markdown.")(
+        function
+    )
+    function = click.option("--csv", "as_csv", is_flag=True, help="Print the figures as CSV.")(
+        function
+    )
+    return json_option(function)
+
+
+def one_format(as_json: bool, as_csv: bool, as_markdown: bool) -> None:
+    """Refuse two formats at once."""
+    if as_json + as_csv + as_markdown > 1:
+        raise click.UsageError("--json, --csv and --markdown exclude each other: give one of them.")
+
+
+def seed_option(function: F) -> F:
+    """--seed N, of intervals."""
+    text = "For intervals that are drawn."
+    return click.option("--seed", type=click.IntRange(0), default=0, help=text)(function)
+
+
+def syntax_option(text: str) -> Callable[[F], F]:
+    """--syntax NAME."""
+    return click.option("--syntax", type=click.Choice([one.value for one in Syntax]), help=text)

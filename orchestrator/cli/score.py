@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.calls import Syntax
-from orchestrator.cli.options import json_option
+from orchestrator.cli.options import figures_options, one_format, seed_option, syntax_option
 from orchestrator.cli.printing import counted, note, print_json, print_table
 from orchestrator.errors import Place
 from orchestrator.evaluation.scorers import SCORERS, made_for, scorer_named
@@ -17,7 +17,7 @@ from orchestrator.visible_text import visible
 
 if TYPE_CHECKING:
     from orchestrator.answer_files import Matched
-    from orchestrator.evaluation.scores import Metric
+    from orchestrator.evaluation.evidence import Figures
     from orchestrator.evaluation.table import ScoreTable
 
 _FILE = click.Path(path_type=Path, readable=False)
@@ -39,15 +39,11 @@ _SHOWN_METRICS, _SHOWN_CAUSES = 3, 20
     required=True,
     help=f"How answers are scored: {', '.join(SCORERS)}.",
 )
-@click.option(
-    "--syntax",
-    type=click.Choice([one.value for one in Syntax]),
-    help="How the model writes calls, for the scorer `calls`; otherwise the expected answer says.",
+@syntax_option(
+    "How the model writes calls, for the scorer `calls`; otherwise the expected answer says."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, help="For intervals that are drawn.")
-@json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print the metrics as CSV.")
-@click.option("--markdown", "as_markdown", is_flag=True, help="Print them as Markdown.")
+@seed_option
+@figures_options
 def command(
     expected: Path | None,
     predicted: Path,
@@ -69,8 +65,7 @@ def command(
     from orchestrator.answer_files import alone, match, read_answers
     from orchestrator.evaluation.table import score_table
 
-    if as_json + as_csv + as_markdown > 1:
-        raise click.UsageError("--json, --csv and --markdown exclude each other: give one of them.")
+    one_format(as_json, as_csv, as_markdown)
     if syntax is not None and scorer not in ("calls", "bfcl"):
         raise click.UsageError("--syntax is for --scorer calls and bfcl alone.")
     maker = scorer_named(scorer)  # a misspelt name is said before files are read
@@ -168,5 +163,5 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _interval(metric: Metric) -> str:
+def _interval(metric: Figures) -> str:
     return f"[{_number(metric.low)}, {_number(metric.high)}]"

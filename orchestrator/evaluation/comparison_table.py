@@ -7,8 +7,6 @@ table; slices, of which there are more, are corrected among themselves.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 from orchestrator.errors import InputError
 from orchestrator.evaluation.comparison import Comparison, RowChange, changed, compare, match
 from orchestrator.evaluation.scores import MetricKind, RowScores, by_slice
+from orchestrator.evaluation.table_text import csv_text, markdown_lines
 
 COLUMNS = (
     *("first", "run", "slice", "of", "metric", "rows", "before", "after", "difference"),
@@ -158,16 +157,11 @@ class ComparisonTable:
 
     def to_csv(self) -> str:
         """The lines as CSV, with a header."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([_inert(cell) for cell in line] for line in self.lines())
-        return text.getvalue()
+        return csv_text(COLUMNS, self.lines())
 
     def to_markdown(self) -> str:
         """The lines as a table of Markdown."""
-        lines = [_markdown(COLUMNS), _markdown(["---"] * len(COLUMNS))]
-        lines += [_markdown(line) for line in self.lines()]
+        lines = markdown_lines(COLUMNS, self.lines())
         return "\n".join([*lines, "", "p_holm: corrected for all lines of its kind (Holm).", ""])
 
 
@@ -299,19 +293,3 @@ def _cells(line: Line) -> tuple[str, ...]:
         *("" if one is None else str(one) for one in (line.gained, line.lost)),
         line.better,
     )
-
-
-def _inert(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula; a number may be below 0."""
-    if not cell.startswith(("=", "@", "+", "-", "\t", "\r")):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
-
-
-def _markdown(cells: Sequence[str]) -> str:
-    flat = (" ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(one.replace('<', '&lt;') for one in flat)} |"

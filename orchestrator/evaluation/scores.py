@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from orchestrator.evaluation.evidence import Figures
 from orchestrator.evaluation.intervals import wilson
 from orchestrator.evaluation.resampling import draws, percentile_interval
 from orchestrator.evaluation.scales import SCALES
@@ -139,17 +140,6 @@ class MetricKind:
         )
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A metric of some rows: `rows` that count for it, `value` and its 95 % interval."""
-
-    name: str
-    value: float
-    rows: int
-    low: float
-    high: float
-
-
 class Scorer(Protocol):
     """Scores answers of one kind; pure: no files, no network, the same scores each time."""
 
@@ -168,7 +158,7 @@ class Scorer(Protocol):
         ...
 
 
-def metric_of(kind: MetricKind, rows: Sequence[RowScores], *, seed: int = 0) -> Metric | None:
+def metric_of(kind: MetricKind, rows: Sequence[RowScores], *, seed: int = 0) -> Figures | None:
     """The metric over rows; None where no row counts for it.
 
     Shares get Wilson's interval, everything else that of the percentile bootstrap over rows (Efron
@@ -178,7 +168,7 @@ def metric_of(kind: MetricKind, rows: Sequence[RowScores], *, seed: int = 0) -> 
     return found[0] if found else None
 
 
-def metrics_of(scorer: Scorer, rows: Sequence[RowScores], *, seed: int = 0) -> tuple[Metric, ...]:
+def metrics_of(scorer: Scorer, rows: Sequence[RowScores], *, seed: int = 0) -> tuple[Figures, ...]:
     """All metrics of a scorer that any row counts for, in the scorer's order.
 
     One metric has the same interval here as from `metric_of`: rows are drawn once for all.
@@ -197,9 +187,9 @@ def by_slice(rows: Sequence[RowScores]) -> dict[tuple[str, str], list[RowScores]
 
 def _metrics(
     kinds: Sequence[MetricKind], rows: Sequence[RowScores], seed: int
-) -> tuple[Metric, ...]:
+) -> tuple[Figures, ...]:
     rows = sorted(rows, key=lambda row: row.key)  # the draws do not hang on the order of a file
-    found: dict[int, Metric] = {}
+    found: dict[int, Figures] = {}
     without_formula: list[tuple[int, MetricKind, list[tuple[Part, ...]]]] = []
     for place, kind in enumerate(kinds):
         by_row = [kind.parts_of(row) for row in rows]
@@ -215,7 +205,7 @@ def _metrics(
             low, high = value, value
             none = (NOTHING,) * len(kind.summed)
             without_formula.append((place, kind, [one or none for one in by_row]))
-        found[place] = Metric(kind.name, value, len(parts), low, high)
+        found[place] = Figures(kind.name, value, low, high, len(parts))
     intervals = _intervals([one[1:] for one in without_formula], seed)
     for (place, _, _), (low, high) in zip(without_formula, intervals, strict=True):
         found[place] = replace(found[place], low=low, high=high)

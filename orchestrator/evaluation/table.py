@@ -6,23 +6,22 @@ every row whatever it asks. It has seen the answers, so it is a bound, not a riv
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import InputError, Place
+from orchestrator.evaluation.evidence import Figures
 from orchestrator.evaluation.scores import (
     Answered,
-    Metric,
     MetricKind,
     RowScores,
     Scorer,
     by_slice,
     metrics_of,
 )
+from orchestrator.evaluation.table_text import csv_text, markdown_lines
 
 #: So many of the commonest expected answers are tried as the constant one.
 CONSTANTS_TRIED = 10
@@ -36,7 +35,7 @@ class Constant:
     `tried` answers of `different` expected ones were compared.
     """
 
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Figures, ...]
     expected_by: int
     tried: int
     different: int
@@ -59,7 +58,7 @@ class Slice:
     name: str
     value: str
     rows: int
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Figures, ...]
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class ScoreTable:
     scorer: str
     kinds: tuple[MetricKind, ...]
     rows: int
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Figures, ...]
     constant: Constant
     slices: tuple[Slice, ...]
     causes: tuple[Cause, ...]
@@ -139,22 +138,17 @@ class ScoreTable:
 
     def to_csv(self) -> str:
         """The lines as CSV, with a header."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([_inert(cell) for cell in line] for line in self.lines())
-        return text.getvalue()
+        return csv_text(COLUMNS, self.lines())
 
     def to_markdown(self) -> str:
         """The lines as a table of Markdown, and the causes as another."""
-        lines = [_markdown(COLUMNS), _markdown(["---"] * len(COLUMNS))]
-        lines += [_markdown(line) for line in self.lines()]
+        lines = markdown_lines(COLUMNS, self.lines())
         if self.causes:
-            lines += ["", _markdown(("cause", "rows", "example")), _markdown(["---"] * 3)]
-            lines += [_markdown((one.words, str(one.rows), one.example_key)) for one in self.causes]
+            causes = [(one.words, str(one.rows), one.example_key) for one in self.causes]
+            lines += ["", *markdown_lines(("cause", "rows", "example"), causes)]
         return "\n".join([*lines, "", f"constant: {self.constant.note}.", ""])
 
-    def _better(self, metric: Metric) -> str:
+    def _better(self, metric: Figures) -> str:
         return _better(self.kind(metric.name))
 
 
@@ -244,7 +238,7 @@ def _better(kind: MetricKind) -> str:
     return "higher" if kind.higher_is_better else "lower"
 
 
-def _figures(metric: Metric) -> dict[str, Any]:
+def _figures(metric: Figures) -> dict[str, Any]:
     return {
         "name": metric.name,
         "value": metric.value,
@@ -254,20 +248,10 @@ def _figures(metric: Metric) -> dict[str, Any]:
     }
 
 
-def _cells(metric: Metric) -> tuple[str, ...]:
+def _cells(metric: Figures) -> tuple[str, ...]:
     figures = (metric.value, metric.low, metric.high)
     return (metric.name, *map(_number, figures), str(metric.rows))
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def _inert(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula: slices are named by rows."""
-    return f"'{cell}" if cell.startswith(("=", "@", "+", "\t", "\r")) else cell
-
-
-def _markdown(cells: Sequence[str]) -> str:
-    flat = (" ".join(cell.split()).replace("\\", "\\\\").replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(one.replace('<', '&lt;') for one in flat)} |"

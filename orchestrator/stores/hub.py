@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -257,11 +257,21 @@ class HubStore(HubRequests):
         self, repo_id: str, revision: str, path: str, progress: Progress | None = None
     ) -> str:
         """The SHA-256 of a file's content as the Hub serves it."""
+        return self._read_digest(repo_id, revision, path, hashlib.sha256, progress)
+
+    def _read_digest(
+        self,
+        repo_id: str,
+        revision: str,
+        path: str,
+        new_hash: Callable[[], hashlib._Hash],
+        progress: Progress | None,
+    ) -> str:
         furthest = 0
 
         def read() -> str:
             nonlocal furthest
-            digest, size_bytes = hashlib.sha256(), 0
+            digest, size_bytes = new_hash(), 0
             for block in self._blocks(repo_id, revision, path):
                 digest.update(block)
                 size_bytes += len(block)

@@ -107,21 +107,14 @@ class HubTrees(HubStore):
         self, repo_id: str, revision: str, expected: RemoteFile, progress: Progress | None = None
     ) -> bool:
         """Whether a revision serves the very bytes that `expected` describes: all are read."""
-        furthest = 0
-
-        def read() -> bool:
-            nonlocal furthest
-            digest = hashlib.sha256() if expected.sha256 else git_blob_hash(expected.size_bytes)
-            size_bytes = 0
-            for block in self._blocks(repo_id, revision, expected.path):
-                digest.update(block)
-                size_bytes += len(block)
-                if progress is not None and size_bytes > furthest:
-                    progress(size_bytes - furthest)
-                    furthest = size_bytes
-            return digest.hexdigest() == (expected.sha256 or expected.git_oid)
-
-        return self._retried(f"read {expected.path} of {repo_id}", read)
+        digest = self._read_digest(
+            repo_id,
+            revision,
+            expected.path,
+            hashlib.sha256 if expected.sha256 else lambda: git_blob_hash(expected.size_bytes),
+            progress,
+        )
+        return digest == (expected.sha256 or expected.git_oid)
 
 
 def _card_problem(answer: Any) -> str:

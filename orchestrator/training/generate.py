@@ -52,8 +52,8 @@ if TYPE_CHECKING:  # beside this file wherever it runs, in the package where typ
         load_tokenizer,
         stops_of,
     )
-    from orchestrator.training.generate_prompts import Shots, check_lengths, prepare, sha256_of
-    from orchestrator.training.generate_record import Header, Record, folder_sha256
+    from orchestrator.training.generate_prompts import Shots, check_lengths, prepare
+    from orchestrator.training.generate_record import Header, Record
     from orchestrator.training.sft_events import BadInput, Metrics
     from orchestrator.training.sft_model import Precision, choose_precision, this_machine
     from orchestrator.training.sft_rows import read_rows
@@ -73,8 +73,8 @@ else:
         load_tokenizer,
         stops_of,
     )
-    from generate_prompts import Shots, check_lengths, prepare, sha256_of
-    from generate_record import Header, Record, folder_sha256
+    from generate_prompts import Shots, check_lengths, prepare
+    from generate_record import Header, Record
     from sft_events import BadInput, Metrics
     from sft_model import choose_precision, this_machine
     from sft_rows import read_rows
@@ -149,25 +149,6 @@ def make_task(arguments: argparse.Namespace) -> Task:
     )
 
 
-def _header(task: Task) -> Header:
-    given, base = task.arguments, Path(task.arguments.base_model)
-    return Header(
-        rows_sha256=sha256_of(given.rows),
-        base_model=given.base_model_name,
-        base_revision=task.revision,
-        base_sha256=folder_sha256(base) if base.is_dir() else None,
-        adapter_sha256=folder_sha256(given.adapter) if given.adapter else None,
-        few_shot_sha256=sha256_of(given.few_shot) if given.few_shot else None,
-        shots=given.shots,
-        seed=given.seed,
-        max_new_tokens=given.max_new_tokens,
-        stop=tuple(given.stop),
-        engine=task.engine,
-        precision=task.precision.compute,
-        likelihood=given.likelihood,
-    )
-
-
 def _load_engine(task: Task, out: TextIO) -> tuple[Engine, LikelihoodMeter | None, str]:
     """What answers, what measures, and on which device; diagnoses first where that is asked."""
     given = task.arguments
@@ -208,7 +189,8 @@ def generate(arguments: argparse.Namespace, metrics: Metrics, out: TextIO) -> No
         torch.set_num_threads(arguments.threads)
     task = make_task(arguments)
     prompts = [one.prompt for one in task.asked]
-    record = Record(arguments.output, _header(task), [one.sha256 for one in prompts])
+    header = Header.of(arguments, task.revision, task.engine, task.precision.compute)
+    record = Record(arguments.output, header, [one.sha256 for one in prompts])
     waiting, began = prompts[record.done :], time.monotonic()
     metrics.emit(
         "start",

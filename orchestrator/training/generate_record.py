@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -42,6 +43,28 @@ class Header:
     engine: str
     precision: str
     likelihood: bool = False
+
+    @classmethod
+    def of(
+        cls, given: argparse.Namespace, revision: str | None, engine: str, precision: str
+    ) -> Header:
+        """That of the arguments of `generate.py`, and of what answers by them."""
+        base = Path(given.base_model)
+        return cls(
+            rows_sha256=sha256_of(given.rows),
+            base_model=given.base_model_name,
+            base_revision=revision,
+            base_sha256=folder_sha256(base) if base.is_dir() else None,
+            adapter_sha256=folder_sha256(given.adapter) if given.adapter else None,
+            few_shot_sha256=sha256_of(given.few_shot) if given.few_shot else None,
+            shots=given.shots,
+            seed=given.seed,
+            max_new_tokens=given.max_new_tokens,
+            stop=tuple(given.stop),
+            engine=engine,
+            precision=precision,
+            likelihood=given.likelihood,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The header as it is written."""

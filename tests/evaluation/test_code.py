@@ -16,9 +16,10 @@ from orchestrator.errors import InputError
 from orchestrator.evaluation import code_runs
 from orchestrator.evaluation.code import CodeScorer, pass_at
 from orchestrator.evaluation.code_runs import Runs
+from orchestrator.evaluation.evidence import Figures
 from orchestrator.evaluation.intervals import wilson
 from orchestrator.evaluation.scorers import made_for, scorer_named
-from orchestrator.evaluation.scores import Answered, Metric, metrics_of
+from orchestrator.evaluation.scores import Answered, metrics_of
 from orchestrator.evaluation.table import score_table
 from orchestrator.jail.verdicts import JailUnavailable, Outcome, Verdict
 from tests.jail.machine import jail_or_skip
@@ -40,7 +41,7 @@ def answered(*said: str | None, expected: str = TESTS) -> list[Answered]:
     return [Answered(f"{n:03}", expected, one) for n, one in enumerate(said)]
 
 
-def scored(rows: list[Answered], run: Run = told) -> dict[str, Metric]:
+def scored(rows: list[Answered], run: Run = told) -> dict[str, Figures]:
     scorer = CodeScorer.of(rows, run)
     return {one.name: one for one in metrics_of(scorer, [scorer.score(row) for row in rows])}
 

@@ -16,9 +16,9 @@ from huggingface_hub import ModelCard, ModelCardData, metadata_load
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
 
 from orchestrator.catalog import load_catalog
+from orchestrator.hub_licences import HUB_LICENCES
 from orchestrator.report.card import model_card
-from orchestrator.report.card_metadata import HUB_LICENCES
-from orchestrator.sandbox.hub.cards import LICENSES, check_card
+from orchestrator.sandbox.hub.cards import check_card
 from tests.plans import jobs_plan, router_plan
 from tests.report.card_runs import JOBS, VERTEX, CardRun, full_evidence, make_run
 from tests.sandbox.hub.process import run
@@ -157,10 +157,10 @@ def test_a_licence_that_the_hub_does_not_know_is_named_and_linked(
 
 
 def test_the_known_licences_are_those_of_the_hub() -> None:
-    assert HUB_LICENCES == LICENSES
-    if "ORCHESTRATOR_DATA" in os.environ:
-        file = Path(os.environ["ORCHESTRATOR_DATA"]) / "hub-openapi" / "openapi.json"
-        assert set(_licences(json.loads(file.read_text(encoding="utf-8")))) == HUB_LICENCES
+    if "ORCHESTRATOR_DATA" not in os.environ:
+        pytest.skip("ORCHESTRATOR_DATA does not say where the outside data is")
+    file = Path(os.environ["ORCHESTRATOR_DATA"]) / "hub-openapi" / "openapi.json"
+    assert set(_licences(json.loads(file.read_text(encoding="utf-8")))) == HUB_LICENCES
 
 
 def _licences(value: Any) -> list[str]:

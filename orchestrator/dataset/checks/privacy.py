@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from orchestrator.dataset.checks.base import Check
 from orchestrator.dataset.example import Example, Tool, answer_text, prompt_text
+from orchestrator.dataset.json_texts import texts_in
 from orchestrator.dataset.privacy.detection import Private, PrivateKind, find_private
-from orchestrator.dataset.privacy.redaction import strings
 from orchestrator.dataset.report import Finding, Group, Level, Report
 from orchestrator.dataset.rules import Rules
 from orchestrator.errors import Place
@@ -71,4 +71,4 @@ class PrivacyCheck(Check):
 
 def _declared(tools: Sequence[Tool]) -> str:
     """All strings of the tools' declarations, a line each."""
-    return "\n".join(text for tool in tools for text in strings(tool.declaration))
+    return "\n".join(text for tool in tools for text in texts_in(tool.declaration, names=False))

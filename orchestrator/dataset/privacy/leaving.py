@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from orchestrator.dataset.json_texts import texts_in
 from orchestrator.dataset.privacy.detection import Private, find_private
 from orchestrator.errors import InputError, Place
 
@@ -39,7 +40,7 @@ def private_in_files(files: Mapping[str, Path]) -> Iterator[Found]:
             for number, line in enumerate(stream, 1):
                 if line.strip():
                     place = Place(name, number)
-                    for one in _private(_texts(_read(line, place)), clean):
+                    for one in _private(texts_in(_read(line, place), names=True), clean):
                         yield Found(place, one.name, one.masked)
 
 
@@ -58,18 +59,6 @@ def _private(texts: Iterable[str], clean: set[int]) -> Iterator[Private]:
         yield from found
         if key and not found:
             clean.add(key)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield name
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
 
 
 def _read(line: bytes, place: Place) -> Any:

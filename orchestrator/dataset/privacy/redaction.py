@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.dataset.example import Call, Example, Message, Tool
+from orchestrator.dataset.json_texts import texts_in
 
 #: A string as it stands in a JSON document.
 _JSON_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -38,22 +39,13 @@ def redacted(example: Example, redact: Redact) -> Example:
 
 
 def _tools(tools: tuple[Tool, ...], redact: Redact) -> tuple[Tool, ...]:
-    declared = "\n".join(text for tool in tools for text in strings(tool.declaration))
+    declared = "\n".join(text for tool in tools for text in texts_in(tool.declaration, names=False))
     if redact(declared) == declared:
         return tools
     return tuple(
         Tool(tool.name, _declared(tool.parameters, redact), _declared(tool.declaration, redact))
         for tool in tools
     )
-
-
-def strings(value: Any) -> Iterator[str]:
-    """The strings of a declaration."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | dict):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from strings(item)
 
 
 def _declared(value: Any, redact: Redact) -> Any:

@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from orchestrator.dataset.example import Example, Message
+from orchestrator.dataset.json_texts import texts_in
 from orchestrator.dataset.tokens.templates import ChatTemplate
 
 #: What looks like a mark in the text that a template itself writes.
@@ -97,16 +97,6 @@ def _texts_of_message(message: Message) -> Iterator[tuple[str, str]]:
     if message.thinking:
         yield where, message.thinking
     for call in message.calls:
-        yield from ((f"the call of {call.name!r}", text) for text in _strings(call.arguments))
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield key
-            yield from _strings(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
+        yield from (
+            (f"the call of {call.name!r}", text) for text in texts_in(call.arguments, names=True)
+        )

@@ -11,23 +11,10 @@ from typing import Any
 
 import yaml
 
+from orchestrator.hub_licences import HUB_LICENCES
+
 _BLOCK = re.compile(r"\A\ufeff?\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.S | re.M)
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-#: The licences that the Hub's public API description lists (2026-11).
-_LICENSES = """
-apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
-bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause
-bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0
-cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0
-cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
-cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1
-eupl-1.2 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc h-research
-intel-research lppl-1.3c ms-pl apple-ascl apple-amlr mpl-2.0 odc-by odbl openmdw-1.0
-openmdw-1.1 openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl lgpl-lr
-deepfloyd-if-license fair-noncommercial-research-license llama2 llama3 llama3.1 llama3.2
-llama3.3 llama4 grok2-community gemma unknown other
-"""
-LICENSES = frozenset(_LICENSES.split())
 _LISTS = (
     *("tags", "widget", "model-index", "extra_gated_fields_order"),
     *("task_categories", "task_ids", "size_categories"),
@@ -116,8 +103,8 @@ def _mistakes(metadata: dict[str, Any]) -> Iterator[str]:
 def _licence_mistakes(metadata: dict[str, Any]) -> Iterator[str]:
     licence = metadata.get("license")
     for one in licence if isinstance(licence, list) else [licence]:
-        if licence is not None and (not isinstance(one, str) or one not in LICENSES):
-            yield f'"license" must be one of [{", ".join(sorted(LICENSES))}, array]'
+        if licence is not None and (not isinstance(one, str) or one not in HUB_LICENCES):
+            yield f'"license" must be one of [{", ".join(sorted(HUB_LICENCES))}, array]'
 
 
 def _name_mistakes(metadata: dict[str, Any]) -> Iterator[str]:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from orchestrator.training.generate import parse_arguments
     from orchestrator.training.generate_conditions import arguments_of, parse_conditions
     from orchestrator.training.generate_model import EOS, Answer
-    from orchestrator.training.generate_prompts import Prompt, prompt_sha256, sha256_of
-    from orchestrator.training.generate_record import Header, Record, folder_sha256
+    from orchestrator.training.generate_prompts import Prompt, prompt_sha256
+    from orchestrator.training.generate_record import Header, Record
     from orchestrator.training.sft_events import BadInput, Metrics
     from orchestrator.training.sft_rows import Row, read_rows
 else:
@@ -33,8 +33,8 @@ else:
     from generate import parse_arguments
     from generate_conditions import arguments_of, parse_conditions
     from generate_model import EOS, Answer
-    from generate_prompts import Prompt, prompt_sha256, sha256_of
-    from generate_record import Header, Record, folder_sha256
+    from generate_prompts import Prompt, prompt_sha256
+    from generate_record import Header, Record
     from sft_events import BadInput, Metrics
     from sft_rows import read_rows
 
@@ -92,7 +92,8 @@ def _answer(
         Asked(number, row.place, prompt_sha256(row), _expected(row, given.base_model_name))
         for number, row in enumerate(rows)
     ]
-    record = Record(given.output, _header(given), [one.sha256 for one in asked])
+    header = Header.of(given, given.base_revision, ENGINE, "none")
+    record = Record(given.output, header, [one.sha256 for one in asked])
     metrics.emit("start", **about, rows=len(asked), done=record.done, engine=ENGINE)
     said = _said(asked, right)
     for one in asked[record.done :]:
@@ -116,24 +117,6 @@ def _said(asked: Sequence[Asked], right: frozenset[int]) -> dict[int, str]:
 
 def _digest(one: Asked) -> str:
     return hashlib.sha256(f"{one.sha256}\n{one.expected}".encode()).hexdigest()
-
-
-def _header(given: argparse.Namespace) -> Header:
-    base = Path(given.base_model)
-    return Header(
-        rows_sha256=sha256_of(given.rows),
-        base_model=given.base_model_name,
-        base_revision=given.base_revision,
-        base_sha256=folder_sha256(base) if base.is_dir() else None,
-        adapter_sha256=folder_sha256(given.adapter) if given.adapter else None,
-        few_shot_sha256=sha256_of(given.few_shot) if given.few_shot else None,
-        shots=given.shots,
-        seed=given.seed,
-        max_new_tokens=given.max_new_tokens,
-        stop=tuple(given.stop),
-        engine=ENGINE,
-        precision="none",
-    )
 
 
 def _expected(row: Row, model_name: str) -> str:

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from huggingface_hub import EvalResult, HfApi, ModelCardData
 
-from orchestrator.sandbox.hub.cards import LICENSES, check_card
+from orchestrator.hub_licences import HUB_LICENCES
+from orchestrator.sandbox.hub.cards import check_card
 from tests.sandbox.hub.stage import Stage, put
 
 RESULT: dict[str, Any] = {
@@ -110,7 +111,7 @@ def test_a_mistake_in_a_card_is_named_with_its_place(metadata: dict[str, Any], s
     assert any(said in error for error in errors_of(**metadata)), errors_of(**metadata)
 
 
-@pytest.mark.parametrize("licence", sorted(LICENSES))
+@pytest.mark.parametrize("licence", sorted(HUB_LICENCES))
 def test_every_licence_of_the_hub_is_known(licence: str) -> None:
     assert errors_of(license=licence) == []
 
