@@ -1,13 +1,13 @@
-"""Before and after a training of SmolLM2, on rows of calls: the tables of docs/results.md.
+"""What SmolLM2 learns of rows of calls, by whole rehearsals: the tables of docs/results.md.
 
 python benchmarks/stand_in_results.py SPEC [--data FILE --tools FILE] [--limit N] [--seeds 1 2 3]
-    [--epochs N] [--held-out SHARE] [--shuffled] [--json FILE]
+    [--epochs N] [--rows N] [--held-out SHARE] [--shuffled] [--json FILE]
 
-For every seed the rows are prepared by the project itself, the light recipe of the stand-in is
-trained by `sft.py` on the training rows, and the held-out rows (the validation split) are answered
-by `generate.py`. Nothing is selected on the held-out rows: the last state of the one training is
-what is measured. `--shuffled` gives the training rows each other's answers: what is learnt from
-them is chance. Wall-clock and processor seconds are those of all processes together.
+Every seed is one `orchestrator rehearse --stand-in smollm2`: the project itself prepares the rows,
+trains on them, and has the held-out ones (the validation split) answered and scored. Nothing is
+selected on the held-out rows: the last state of the one training is what is measured. `--shuffled`
+gives the training rows each other's answers: what is learnt from them is chance. Wall-clock and
+processor seconds are those of the whole rehearsal.
 """
 
 from __future__ import annotations
@@ -20,56 +20,40 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from orchestrator.sandbox.before_and_after import BeforeAndAfter
-from orchestrator.sandbox.demo_evaluation import DemoEvaluation
-from orchestrator.sandbox.jobs.smollm2_stand_in import LIGHT_RECIPE, THREADS
-from orchestrator.sandbox.standins.short_rows import SHORT_PROMPT, ShortRow, read_short_rows
-from orchestrator.sandbox.standins.smollm2 import (
-    MODEL_NAME,
-    ConvertedModel,
-    converted_model,
-    stand_ins_folder,
-)
-from orchestrator.training import sft
-
 ROOT = Path(__file__).resolve().parent.parent
+METRICS = ("tool", "calls_exact")
 
 
 def main() -> int:
-    """Print a table a seed and, with --json, write all figures to a file."""
+    """Print a table a seed and, with --json, write all evaluations to a file."""
     arguments = _arguments()
-    model = converted_model(stand_ins_folder())
     results: list[dict[str, Any]] = []
     for seed in arguments.seeds:
         with tempfile.TemporaryDirectory(prefix="stand-in-results-") as work:
-            train, held_out = _prepared(arguments, Path(work), seed)
-            if arguments.shuffled:
-                _shuffle(train, seed)
-            result, figures = _measure(model, train, held_out, Path(work), seed, arguments.epochs)
+            cpu_s = _children_s()
+            found = _rehearsed(_spec(arguments, Path(work), seed), Path(work))
+            cpu_s = round(_children_s() - cpu_s, 1)
         what = f"{arguments.spec}, seed {seed}{', shuffled answers' if arguments.shuffled else ''}"
-        print(f"\n{what}: {figures['train_rows']} rows trained on, {figures['train_s']} s of")
-        print(f"training ({figures['train_cpu_s']} s of processor time)")
-        print("\n".join(result.lines()), flush=True)
-        results.append({"what": what, "seed": seed, **figures, **result.to_json()})
+        results.append({"what": what, "seed": seed, "cpu_s": cpu_s, **found})
+        print("\n".join(_table(what, cpu_s, found)), flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Before and after a training of SmolLM2.")
+    parser = argparse.ArgumentParser(description="What SmolLM2 learns of rows of calls.")
     parser.add_argument("spec", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--tools", type=Path)
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--epochs", type=int, default=LIGHT_RECIPE.epochs)
+    parser.add_argument("--epochs", type=int, help="in place of the spec's own for a stand-in")
+    parser.add_argument("--rows", type=int, help="train on the first N only; default: all")
     parser.add_argument("--held-out", type=float, help="share of the rows, in place of the spec's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
     parser.add_argument("--shuffled", action="store_true")
@@ -77,8 +61,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _prepared(arguments: argparse.Namespace, work: Path, seed: int) -> tuple[Path, Path]:
-    """The rows as the project prepares them, with another seed for split and order."""
+def _spec(arguments: argparse.Namespace, work: Path, seed: int) -> Path:
+    """The spec with another seed for split and order, and nothing that keeps a result back."""
     spec = yaml.safe_load(arguments.spec.read_text(encoding="utf-8"))
     data = spec["data"]
     data["path"] = str((arguments.data or arguments.spec.parent / data["path"]).resolve())
@@ -86,85 +70,75 @@ def _prepared(arguments: argparse.Namespace, work: Path, seed: int) -> tuple[Pat
     if arguments.held_out:
         shares = {"train": 1 - arguments.held_out, "validation": arguments.held_out, "test": 0}
         data["split"] = {**data["split"], **shares}
-    # The stand-in has no use for the real model's limit.
+    stand_in = {name: one for name, one in spec.get("stand_in", {}).items() if name != "rows"}
+    if arguments.epochs:
+        stand_in["epochs"] = arguments.epochs
+    if arguments.rows:
+        stand_in["rows"] = arguments.rows
+    spec |= {"seed": seed, "stand_in": stand_in, "gates": "none"}
+    # The stand-in has no use for the real model's limit, and nothing is exported.
     spec.get("tuning", {}).pop("max_length", None)
     spec.pop("export", None)
     file = work / "spec.yaml"
-    file.write_text(yaml.safe_dump({**spec, "seed": seed}), encoding="utf-8")
-    command = [sys.executable, "-m", "orchestrator", "prepare", str(file)]
-    command += ["--out", str(work / "rows")]
-    command += ["--limit", str(arguments.limit)] if arguments.limit else []
-    environment = {**os.environ, "ORCHESTRATOR_OFFLINE": "1"}
-    subprocess.run(
-        command, check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, text=True
-    )
-    return work / "rows" / "train.jsonl", work / "rows" / "validation.jsonl"
+    file.write_text(yaml.safe_dump(spec), encoding="utf-8")
+    if arguments.shuffled:
+        _shuffle(spec, file, arguments.limit, seed)
+    elif arguments.limit:
+        (work / "limit").write_text(str(arguments.limit), encoding="utf-8")
+    return file
 
 
-def _shuffle(train: Path, seed: int) -> None:
-    rows = read_short_rows(train)
-    answers = [(row.agent, row.arguments) for row in rows]
+def _shuffle(spec: dict[str, Any], file: Path, limit: int | None, seed: int) -> None:
+    """Lead the spec to its own prepared rows, those to train on with each other's answers."""
+    rows = file.parent / "rows"
+    command = ["prepare", str(file), "--out", str(rows)]
+    _orchestrator([*command, "--limit", str(limit)] if limit else command)
+    train = rows / "train.jsonl"
+    given = [json.loads(line) for line in train.read_text(encoding="utf-8").splitlines()]
+    answers = [row["completion"] for row in given]
     random.Random(seed).shuffle(answers)  # noqa: S311 (not a secret)
-    pairs = zip(rows, answers, strict=True)
-    shuffled = [replace(row, agent=name, arguments=given) for row, (name, given) in pairs]
-    train.write_text("".join(f"{json.dumps(_called(row))}\n" for row in shuffled), encoding="utf-8")
+    lines = [{**row, "completion": one} for row, one in zip(given, answers, strict=True)]
+    train.write_text("".join(f"{json.dumps(one)}\n" for one in lines), encoding="utf-8")
+    splits = {name: str(rows / f"{name}.jsonl") for name in ("train", "validation")}
+    spec["data"] = {"format": "prompt-completion", "split": {"files": splits}}
+    file.write_text(yaml.safe_dump(spec), encoding="utf-8")
 
 
-def _called(row: ShortRow) -> dict[str, Any]:
-    """A prepared row again: a question, and a call of a tool."""
-    call = {"type": "function", "function": {"name": row.agent, "arguments": row.arguments}}
-    return {
-        "prompt": [{"role": "user", "content": row.question}],
-        "completion": [{"role": "assistant", "content": "", "tool_calls": [call]}],
-    }
+def _rehearsed(spec: Path, work: Path) -> dict[str, Any]:
+    limit = work / "limit"
+    command = ["rehearse", str(spec), "--stand-in", "smollm2", "--keep", str(work / "kept")]
+    command += ["--json", *(["--limit", limit.read_text()] if limit.exists() else [])]
+    found: dict[str, Any] = json.loads(_orchestrator(command))
+    return {name: found[name] for name in ("evaluation", "seconds", "differences")}
 
 
-def _measure(
-    model: ConvertedModel, train: Path, held_out: Path, work: Path, seed: int, epochs: int
-) -> tuple[BeforeAndAfter, dict[str, Any]]:
-    started_s, cpu_s = time.monotonic(), _children_s()
-    evaluation = DemoEvaluation(model.folder, train, held_out, work / "answers", seed=seed)
-    before = evaluation.before()
-    train_started_s, train_cpu_s = time.monotonic(), _children_s()
-    adapter = _train(model, train, work, seed, epochs)
-    figures: dict[str, Any] = {
-        "train_rows": len(read_short_rows(train)),
-        "train_s": round(time.monotonic() - train_started_s, 1),
-        "train_cpu_s": round(_children_s() - train_cpu_s, 1),
-        "recipe": {
-            **{k: v for k, v in vars(LIGHT_RECIPE).items() if v is not None and k != "seed"},
-            "epochs": epochs,
-        },
-        "threads": THREADS,
-    }
-    result = evaluation.before_and_after(before, adapter)
-    figures["all_s"] = round(time.monotonic() - started_s, 1)
-    figures["all_cpu_s"] = round(_children_s() - cpu_s, 1)
-    return result, figures
+def _orchestrator(arguments: list[str]) -> str:
+    environment = {**os.environ, "ORCHESTRATOR_OFFLINE": "1"}
+    command = [sys.executable, "-m", "orchestrator", *arguments]
+    return subprocess.run(
+        command, check=True, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
-def _train(model: ConvertedModel, train: Path, work: Path, seed: int, epochs: int) -> Path:
-    short = work / "short.jsonl"
-    rows = (row.to_json(SHORT_PROMPT) for row in read_short_rows(train))
-    short.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    recipe = LIGHT_RECIPE
-    command = [sys.executable, str(Path(sft.__file__)), "--base-model", str(model.folder)]
-    command += ["--base-model-name", MODEL_NAME, "--train", str(short)]
-    command += ["--output", str(work / "trained"), "--mode", "lora", "--precision", "fp32"]
-    options = {
-        "--rank": recipe.rank,
-        "--last-layers": recipe.last_layers,
-        "--epochs": epochs,
-        "--learning-rate": recipe.learning_rate,
-        "--batch-size": recipe.batch_size,
-        "--max-length": recipe.max_length,
-        "--threads": THREADS,
-        "--seed": seed,
-    }
-    command += [str(part) for pair in options.items() for part in pair]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    return work / "trained" / "final"
+def _table(what: str, cpu_s: float, found: dict[str, Any]) -> list[str]:
+    evaluation = found["evaluation"]
+    lines = [
+        "",
+        f"{what}: {evaluation['rows']} rows held out",
+        f"{found['seconds']} s, {cpu_s} s of all processors",
+        f"| answers | {' | '.join(METRICS)} |",
+        f"|---|{'---|' * len(METRICS)}",
+    ]
+    for condition in evaluation["conditions"]:
+        metrics = {one["name"]: one for one in condition["metrics"]}
+        cells = [_cell(metrics[name]) for name in METRICS]
+        lines.append(f"| {condition['name']} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(metric: dict[str, Any]) -> str:
+    right = round(metric["value"] * metric["rows"])
+    return f"{right} of {metric['rows']} ({metric['low']:.0%} to {metric['high']:.0%})"
 
 
 def _children_s() -> float:

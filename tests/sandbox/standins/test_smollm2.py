@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import training
 from orchestrator.errors import CheckFailed, Corrupt, InputError
 from orchestrator.progress import Silent
 from orchestrator.sandbox.jobs.smollm2_stand_in import SmolLM2JobStandIn
 from orchestrator.sandbox.jobs.stand_in import StandInFailed, value_of
 from orchestrator.sandbox.standins import smollm2
 from orchestrator.sandbox.standins.base import StandInOptions
+from orchestrator.sandbox.standins.short_rows import SHORT_PROMPT, shorten
 from orchestrator.sandbox.standins.smollm2 import (
     FOLDER_VARIABLE,
     ConvertedModel,
@@ -264,12 +267,13 @@ def test_a_row_that_cannot_be_shortened_ends_the_job_with_its_line(tmp_path: Pat
 @pytest.mark.training
 @pytest.mark.skipif(not KEPT, reason=f"{FOLDER_VARIABLE} names no folder with a converted model")
 def test_the_converted_model_answers_in_words(tmp_path: Path) -> None:
-    from orchestrator.sandbox.demo_evaluation import DemoEvaluation
-
     model = converted(Path(str(KEPT)))
     assert model is not None, "rehearse once with --stand-in smollm2 to fetch and convert it"
-    rows = _rows(tmp_path)
-    found = DemoEvaluation(model.folder, rows, rows, tmp_path / "work").zero_shot()
-    said = json.loads((tmp_path / "work" / "zero-shot" / "predictions.jsonl").read_text())
+    short = tmp_path / "short.jsonl"
+    assert shorten(_rows(tmp_path), short, SHORT_PROMPT) == 1
+    arguments = ["--base-model", str(model.folder), "--rows", str(short)]
+    arguments += ["--output", str(tmp_path / "work"), "--max-new-tokens", "16"]
+    script = Path(training.__file__).parent / "generate.py"
+    subprocess.run([sys.executable, str(script), *arguments], check=True)
+    said = json.loads((tmp_path / "work" / "predictions.jsonl").read_text(encoding="utf-8"))
     assert said["predicted"].strip()
-    assert found.scores.agent.rows == 1
