@@ -78,7 +78,7 @@ def setup() -> int:
 
 
 def demo() -> int:
-    """Rehearse the support router with a model that learns, and ask it before and after."""
+    """Rehearse the support router with a model that learns; it answers beside the untuned one."""
     return _orchestrator("rehearse", str(DEMO_SPEC), "--stand-in", "smollm2")
 
 

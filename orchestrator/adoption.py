@@ -61,9 +61,10 @@ def adopt(
     found = _job(what, target, connections) if is_job else _at_rest(what, folder, clock)
     uri = connections.store_of(target, found.uri).pin(found.uri.rstrip("/"))
     known = frozenset(ledger.run_ids())
-    _need_unknown(ledger, uri, found.job, clock)
     names = [item.uri for item in connections.store_of(target, uri).list(f"{uri}/")]
-    if best_checkpoint(name.removeprefix(f"{uri}/") for name in names) is None:
+    best = best_checkpoint(name.removeprefix(f"{uri}/") for name in names)
+    _need_unknown(ledger, uri, f"{uri}/{best or ''}", found.job, clock)
+    if best is None:
         raise InputError(
             f"there are no weights below {what}",
             hint="Looked for adapter_model.safetensors and model.safetensors, in any folder below.",
@@ -71,7 +72,7 @@ def adopt(
     adopted = Adopted(
         Handle(ADOPTED, uri),
         found.snapshot,
-        {"what": what, "job": found.job and found.job.id},
+        {"what": what, "job": found.job and found.job.id, "weights": f"{uri}/{best}"},
         looked_at=known,
     )
     data = submission.write_data(prepared, settings.home / "data")
@@ -120,10 +121,11 @@ def _job(name: str, target: Target, connections: Connections) -> _Found:
     return _Found(service.outputs(handle), snapshot, handle)
 
 
-def _need_unknown(ledger: Ledger, uri: str, job: Handle | None, clock: Clock) -> None:
+def _need_unknown(ledger: Ledger, uri: str, weights: str, job: Handle | None, clock: Clock) -> None:
     """Raise if a run of this ledger has the job, or these weights, already.
 
-    One that was adopted and came to nothing is no hindrance: nothing else can be done with it.
+    `weights` is the folder that they are in: folders around it are no other weights. A run that was
+    adopted and came to nothing is no hindrance: nothing else can be done with it.
     """
     for run_id in ledger.run_ids():
         facts = ledger.facts(run_id)
@@ -132,8 +134,14 @@ def _need_unknown(ledger: Ledger, uri: str, job: Handle | None, clock: Clock) ->
         same_job = job is not None and (
             job in handles or (adopted is not None and adopted.data.get("job") == job.id)
         )
-        if not same_job and Handle(ADOPTED, uri) not in handles:
+        same_weights = (adopted is not None and adopted.data.get("weights") == weights) or any(
+            event.data.get("source") == weights
+            for event in facts.events
+            if event.kind == "collected"
+        )
+        if not same_job and not same_weights and Handle(ADOPTED, uri) not in handles:
             continue
-        if facts.is_adopted and status(facts, clock.now()).state is RunState.FAILED:
+        failed = status(facts, clock.now()).state is RunState.FAILED
+        if failed and (facts.is_adopted or not same_job):
             continue
         raise InputError(f"that is run {run_id} already", hint=f"See: orchestrator show {run_id}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.errors import LedgerError
-from orchestrator.evaluation_facts import attempts_of, candidate, planned
+from orchestrator.evaluation_facts import attempts_of, candidate, gates, planned
 from orchestrator.exports import SCRIPTS, script_arguments
 from orchestrator.ledger import Facts, RunFacts
 from orchestrator.plan import Machine, Recipe
@@ -26,6 +26,8 @@ OUTPUT = "/tmp/output"  # noqa: S108 (in the job's own container)
 #: What scripts and rows are staged as; the rest of the name is the script's or the split's.
 CODE = "code/"
 EVALUATION_ROWS, SHOTS = "evaluation", "shots"
+#: Ways to answer that may fail where the tuned model's does not: longer prompts, another's adapter.
+_SPARE = ("few-shot", "published")
 _FINISHING_TIMEOUT_S = 3600
 
 
@@ -86,6 +88,7 @@ def _answers_request(facts: Facts, attempt_id: str) -> ScriptRequest:
     )
     for name in how.conditions:
         condition = _condition(name, facts, str(published) if published else None)
+        condition += ["may-fail=yes"] if condition and may_fail(name, facts) else []
         arguments += ["--condition", *condition] if condition else []
     output = output_uri(run, attempt_id)
     return ScriptRequest(
@@ -104,6 +107,14 @@ def _answers_request(facts: Facts, attempt_id: str) -> ScriptRequest:
         environment={"ORCHESTRATOR_OUTPUT": output, "HF_HUB_DISABLE_XET": "1"},
         secret_names=("HF_TOKEN", *run.plan.spec.service.secrets),
     )
+
+
+def may_fail(name: str, facts: Facts) -> bool:
+    """Whether a way to answer is not worth losing the others, which are paid for.
+
+    It may be one of which the tuned model's answers prove nothing, if no gate asks for it.
+    """
+    return name in _SPARE and all(gate.better_than != name for gate in gates(facts))
 
 
 def _condition(name: str, facts: Facts, published: str | None) -> list[str]:

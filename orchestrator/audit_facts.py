@@ -19,8 +19,10 @@ from orchestrator.evaluation.agreement import (
     far_apart,
     mean_estimate,
 )
+from orchestrator.evaluation.evidence import Figures
 from orchestrator.evaluation.rubric import ANSWER_QUALITY
 from orchestrator.ledger import Event, Facts
+from orchestrator.spec import AUDIT_MEAN
 
 SAMPLED, AUDITED, JUDGED = "audit_sampled", "audited", "judged"
 TUNED = "tuned"
@@ -106,6 +108,23 @@ def samples(facts: Facts) -> dict[str, Sample]:
 def audits(facts: Facts, condition: str = TUNED) -> tuple[Audit, ...]:
     """The newest scores of each reviewer, in the order in which they first gave some."""
     return _newest(scores_given(facts, condition), AUDITED, "reviewer", condition)
+
+
+def audited_figures(facts: Facts) -> Figures | None:
+    """What people gave the tuned model's answers on average; None where nobody looked at them."""
+    found = audit_summary(facts)
+    if found is None:
+        return None
+    return Figures(AUDIT_MEAN, found.mean, found.low, found.high, found.rows)
+
+
+def unscored_rows(facts: Facts) -> int:
+    """How many of the tuned answers that were drawn last nobody has scored yet."""
+    drawn = [one for one in samples(facts).values() if one.condition == TUNED]
+    if not drawn:
+        return 0
+    scored = {key for audit in audits(facts) for key in audit.scores}
+    return len(set(drawn[-1].keys) - scored)
 
 
 def judges(facts: Facts, condition: str = TUNED) -> tuple[Audit, ...]:

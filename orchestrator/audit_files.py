@@ -24,6 +24,7 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 #: Excel cuts what a cell holds beyond this.
 LONGEST_CELL = 32_767
 _LONGEST_NOTE = 4000
+_DIGEST = re.compile(r"[0-9a-f]{64}(#\d+)?")
 _SHOWN_PROBLEMS = 20
 _LARGEST_FILE_BYTES = 256 << 20
 _SUFFIXES = (".csv", ".jsonl")
@@ -103,13 +104,17 @@ def _csv(rows: Sequence[AuditRow]) -> str:
     writer = csv.DictWriter(text, list(every[0]), lineterminator="\r\n")
     writer.writeheader()
     for fields in every:
-        writer.writerow(
-            {
-                name: inert(visible(one)) if isinstance(one, str) else one
-                for name, one in fields.items()
-            }
-        )
+        cells = {
+            name: inert(visible(one)) if isinstance(one, str) else one
+            for name, one in fields.items()
+        }
+        writer.writerow({**cells, "key": _key_cell(fields["key"])})
     return text.getvalue()
+
+
+def _key_cell(key: str) -> str:
+    """A key of which no spreadsheet makes a number or a date: 007, 1-2, 3/4, MAR1, 1e5."""
+    return inert(visible(key)) if _DIGEST.fullmatch(key) else f"'{visible(key)}"
 
 
 def _json_lines(rows: Sequence[AuditRow]) -> str:
@@ -174,9 +179,7 @@ def read_filled(file: Path, rubric: Rubric, keys: Mapping[str, Sequence[str]]) -
     rows: list[FilledRow] = []
     seen: dict[str, Place] = {}
     # As a file of CSV has them.
-    written = {
-        sample: {inert(visible(key)): key for key in those} for sample, those in keys.items()
-    }
+    written = {sample: {_key_cell(key): key for key in those} for sample, those in keys.items()}
     for place, fields in _lines(file, problems):
         row = _filled(place, fields, rubric, problems)
         if row is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,8 @@ class Audits:
         keys = audit_sampling.draw(groups, count, seed=seed)
         digest = str(audit_facts.present_answers(facts, condition))
         named = json.dumps([run_id, condition, digest, RUBRIC.name, keys])
-        sample_id = hashlib.sha256(named.encode()).hexdigest()[:12]
+        # With a letter in front: of digits, or digits and an e, spreadsheets make a number.
+        sample_id = f"s{hashlib.sha256(named.encode()).hexdigest()[:11]}"
         sample = Sample(sample_id, condition, seed, keys, RUBRIC.name, digest)
         return Drawn(sample, tuple(rows[key] for key in keys), len(rows))
 
@@ -107,10 +109,12 @@ class Audits:
         replaced = False
 
         def event(facts: Facts) -> dict[str, Any]:
-            nonlocal replaced
+            nonlocal replaced, reviewer
             if sample.id not in audit_facts.samples(facts):
                 raise InputError("the answers were replaced meanwhile: draw a new sample")
             known = {one.who for one in audit_facts.audits(facts, sample.condition)}
+            # Else one who writes the name otherwise would agree with himself.
+            reviewer = next((one for one in known if _same(one, reviewer)), reviewer)
             replaced = reviewer in known
             if replaced and not replace:
                 raise InputError(
@@ -197,10 +201,14 @@ class Audits:
 
 
 def _checked_name(name: str) -> str:
-    name = " ".join(name.split())
+    name = " ".join(unicodedata.normalize("NFC", name).split())
     if not name or len(name) > _LONGEST_NAME or not name.isprintable():
         raise InputError(
             "the reviewer's name is empty, too long, or holds what cannot be shown",
             hint=f"Give one of at most {_LONGEST_NAME} characters: --reviewer NAME.",
         )
     return name
+
+
+def _same(one: str, other: str) -> bool:
+    return one.casefold() == other.casefold()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from orchestrator.errors import InputError
 from orchestrator.ledger import Facts
-from orchestrator.services.base import AttemptState
+from orchestrator.services.base import AttemptKind, AttemptState
 from orchestrator.state import (
     Action,
     RunState,
@@ -70,11 +70,13 @@ def consequences(facts: Facts, found: Status) -> tuple[str, ...]:
     started = attempt.snapshot.started_at if attempt.snapshot else None
     since = f" since {started:%Y-%m-%d %H:%M} UTC" if started else ""
     trained = "what it has trained is lost" if started else "it has not started to train"
+    billed = f"what was trained until then; the whole job: about ${run.plan.estimate.cost_usd:,.2f}"
     if is_tuned(facts):
-        trained = f"the tuned adapter stays, and there is no {attempt.kind}"
-    cost = run.plan.estimate.cost_usd
+        nothing = "no answers" if attempt.kind is AttemptKind.GENERATE else f"no {attempt.kind}"
+        trained = f"the tuned model stays, and this job leaves {nothing}"
+        billed = "what this job has used until then"
     return (
         f"Run {run.id} is {found.state}{since}: {attempt.handle.id}",
         f"If it is cancelled, {trained}; it cannot be taken up again.",
-        f"The service may bill what was trained until then; the whole job: about ${cost:,.2f}.",
+        f"The service may bill {billed}.",
     )

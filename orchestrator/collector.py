@@ -25,6 +25,13 @@ _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 #: Names that are devices on Windows, whatever their suffix.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 _METRIC_FILES = ("trainer_state.json", "eval_results.json")
+#: The versions of what trained, as `sft.py` leaves them beside the weights.
+_LIBRARIES_FILE = "libraries.json"
+_LIBRARY, _VERSION = (
+    re.compile(r"[a-z][a-z0-9_.-]{0,40}"),
+    re.compile(r"\d[\w.+!-]{0,40}", re.ASCII),
+)
+_MOST_LIBRARIES = 30
 _MAX_METRIC_FILE_BYTES = 64 * 1024 * 1024
 
 
@@ -38,6 +45,8 @@ class Collected:
     metrics: tuple[Metric, ...]
     summary: Mapping[str, float]
     ignored: tuple[str, ...] = field(default_factory=tuple)
+    #: Names and versions of what trained, where the job tells.
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
 
 def collect(
@@ -71,6 +80,7 @@ def collect(
         values = {name: _json_object(file) for name, file in metric_files.items()}
         unreadable = [name for name, value in values.items() if value is None]
         metrics, summary = _read_metrics(values)
+        libraries = _libraries(partial / _LIBRARIES_FILE)
         artifacts = tuple(
             Artifact("collected", name, stored.uri, stored.size_bytes, sha256_file(partial / name))
             for name, stored in sorted(wanted.items())
@@ -88,6 +98,7 @@ def collect(
         metrics=metrics,
         summary=summary,
         ignored=(*ignored, *(f"{name} (not JSON)" for name in unreadable)),
+        libraries=libraries,
     )
 
 
@@ -216,6 +227,17 @@ def _read_metrics(
         name: number for name, value in results.items() if (number := _number(value)) is not None
     }
     return tuple(points.values()), summary
+
+
+def _libraries(file: Path) -> dict[str, str]:
+    """Names and versions; what looks like neither is left out."""
+    found = (_json_object(file) or {}) if file.is_file() else {}
+    known = {
+        name: version
+        for name, version in found.items()
+        if _LIBRARY.fullmatch(name) and isinstance(version, str) and _VERSION.fullmatch(version)
+    }
+    return dict(list(known.items())[:_MOST_LIBRARIES])
 
 
 def _number(value: object) -> float | None:

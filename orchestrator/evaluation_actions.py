@@ -12,24 +12,27 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.answer_files import write_lines
+from orchestrator.answer_files import read_answers, write_lines
 from orchestrator.answering.answers import Examples, answer_rows
 from orchestrator.answering.endpoint import Asking, Endpoint
-from orchestrator.audit_facts import audit_summary
+from orchestrator.audit_facts import audited_figures, unscored_rows
 from orchestrator.calls import Syntax
 from orchestrator.connections import Connections
 from orchestrator.digests import sha256_file
 from orchestrator.errors import Corrupt, InputError, LedgerError, NotFound
-from orchestrator.evaluation.evidence import Figures
 from orchestrator.evaluation_facts import (
     ASKED,
+    ASKED_HERE,
     GIVEN,
+    GIVEN_HERE,
+    answered_by,
     answers,
     candidate,
     gates,
     planned,
     planned_for_sure,
 )
+from orchestrator.evaluation_warnings import warnings
 from orchestrator.evaluator import (
     CONSTANT,
     MAJORITY,
@@ -42,7 +45,6 @@ from orchestrator.evaluator import (
 from orchestrator.ledger import Artifact, AttemptFacts, Facts, Lease, Metric
 from orchestrator.plan import EvaluationPlan
 from orchestrator.publishable import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG
-from orchestrator.spec import AUDIT_MEAN
 from orchestrator.staging import copy_first_lines
 from orchestrator.stores.base import StoredObject
 
@@ -53,8 +55,12 @@ SCORES = "scores.jsonl"
 _RESERVED = (CONSTANT, MAJORITY, SCORES.partition(".")[0])
 #: Files beside which no model is published: what the Hub puts into a repo, and words about it.
 _OF_NO_MODEL = re.compile(r"\.git[a-z]+|(LICENSE|NOTICE)[^/]*|.+\.(md|txt|png|jpg)", re.IGNORECASE)
-#: In the place of a URI, for answers that lie on this machine alone.
-_GIVEN, _ASKED = "given:", "asked:"
+_MODEL_WEIGHTS = re.compile(r"model(-[^/]+)?\.safetensors")
+_CAME_FROM = {
+    "hf-jobs": "",
+    "endpoint": "; an endpoint answered",
+    "file": "; its answers were given as a file",
+}
 #: Training accuracy as trainers log it, the best known name first.
 _ACCURACIES = ("mean_token_accuracy", "train_mean_token_accuracy")
 
@@ -113,10 +119,10 @@ class EvaluationActions:
         repo = facts.run.target.repo
         if repo is None or head is None:
             return None
-        if MODEL_CONFIG in names and any(name.endswith(".safetensors") for name in names):
-            return "model"
         if not {ADAPTER_CONFIG, ADAPTER_WEIGHTS} <= names:
-            return None
+            # What is loaded as a model must have weights: an adapter may have a config beside it.
+            whole = MODEL_CONFIG in names and any(map(_MODEL_WEIGHTS.fullmatch, names))
+            return "model" if whole else None
         copy = folder / "published_adapter_config.json"
         self._connections.hub.download(repo, head, ADAPTER_CONFIG, copy)
         try:
@@ -137,7 +143,8 @@ class EvaluationActions:
     ) -> tuple[str, ...]:
         """Fetch the answers that a job left below `prefix`; gives the ways to answer, none if none.
 
-        An answer in the folder itself is that of the tuned model.
+        An answer in the folder itself is that of the tuned model. Raises `InputError` for a file
+        that cannot be read; another job would answer what is broken in it.
         """
         found: dict[str, StoredObject] = {}
         for item in there:
@@ -151,6 +158,7 @@ class EvaluationActions:
         for name, item in found.items():
             file = _answers(folder) / f"{name}.jsonl"
             store.get(item, file)
+            _check_whole(name, file)
             artifacts.append(
                 Artifact("answers", name, item.uri, item.size_bytes, sha256_file(file))
             )
@@ -222,8 +230,8 @@ class EvaluationActions:
         there = {
             name: AnswersFile(
                 self._local(facts, artifact, folder),
-                _note(name, facts),
-                by_row=not artifact.uri.startswith(_GIVEN),
+                _note(name, facts, answered_by(artifact)),
+                by_row=answered_by(artifact) != "file",
                 own_rows=_is_rehearsal(facts),
             )
             for name, artifact in answers(facts).items()
@@ -231,21 +239,22 @@ class EvaluationActions:
         if "tuned" not in there:
             raise LedgerError(f"run {facts.run.id} has no answers of the tuned model")
         train = Path(facts.run.data_folder) / "train.jsonl"
-        done = evaluate(
-            Question(
-                scorer=how.scorer,
-                split=how.split,
-                rows=evaluation_rows(facts, folder),
-                train=train if train.is_file() else None,
-                answers={name: there[name] for name in _in_order(how, there)},
-                gates=gates(facts),
-                syntax=_syntax(facts),
-                nothing_published=_nothing_published(facts),
-                audited=_audited(facts),
-                training_accuracy=_last(metrics),
-                seed=seed_of(facts.run.id),
-            )
+        question = Question(
+            scorer=how.scorer,
+            split=how.split,
+            rows=evaluation_rows(facts, folder),
+            train=train if train.is_file() else None,
+            answers={name: there[name] for name in _in_order(how, there)},
+            gates=gates(facts),
+            syntax=_syntax(facts),
+            nothing_published=_nothing_published(facts),
+            audited=audited_figures(facts),
+            unscored_rows=unscored_rows(facts),
+            training_accuracy=_last(metrics),
+            seed=seed_of(facts.run.id),
         )
+        with lease.kept():  # tests of programs may take long
+            done = evaluate(question)
         done.write_scores(_answers(folder) / SCORES)
         lease.add_event("evaluated", done.evidence.to_json(), tune.id)
         main = done.evidence.conditions[0].metrics[0]
@@ -255,6 +264,7 @@ class EvaluationActions:
         return (
             f"evaluated: {told} on {main.rows} rows; gates passed: {passed} of {len(verdicts)}",
             *(f"alarm: {one.words}" for one in done.evidence.alarms),
+            *warnings(how, done.evidence, nothing_published=question.nothing_published),
         )
 
     def _local(self, facts: Facts, artifact: Artifact, folder: Path) -> Path:
@@ -263,7 +273,7 @@ class EvaluationActions:
         if file.is_file() and sha256_file(file) == artifact.sha256:
             return file
         store = self._connections.store_of(facts.run.target, artifact.uri)
-        here = artifact.uri.startswith((_GIVEN, _ASKED))
+        here = answered_by(artifact) != "hf-jobs"
         stored = None if here else store.stat(artifact.uri)
         if stored is None:
             raise NotFound(
@@ -276,12 +286,13 @@ class EvaluationActions:
         return file
 
 
-def _audited(facts: Facts) -> Figures | None:
-    """What people gave the tuned model's answers on average."""
-    found = audit_summary(facts)
-    if found is None:
-        return None
-    return Figures(AUDIT_MEAN, found.mean, found.low, found.high, found.rows)
+def _check_whole(name: str, file: Path) -> None:
+    """Raise `InputError` unless every line of a job's answers can be read."""
+    try:
+        read_answers(file, "predicted")
+    except InputError as error:
+        line = f"line {error.where.line}: " if error.where and error.where.line else ""
+        raise InputError(f"the answers of {name} are broken: {line}{error.message}") from error
 
 
 def _nothing_published(facts: Facts) -> bool:
@@ -299,7 +310,7 @@ def _given_file(file: Path, condition: str, facts: Facts) -> AnswersFile:
 
 def _artifact(condition: str, file: Path, *, given: bool = False) -> Artifact:
     """The answers of one way to answer that lie here, and nowhere else."""
-    where = f"{_GIVEN if given else _ASKED}{condition}"
+    where = f"{GIVEN_HERE if given else ASKED_HERE}{condition}"
     return Artifact("answers", condition, where, file.stat().st_size, sha256_file(file))
 
 
@@ -337,24 +348,26 @@ def _is_rehearsal(facts: Facts) -> bool:
     return checked is not None and bool(checked.data.get("stand_in"))
 
 
-def _note(name: str, facts: Facts) -> str:
+def _note(name: str, facts: Facts, source: str) -> str:
+    """What a way to answer is, on one line."""
     plan, how, offered = facts.run.plan, planned(facts), candidate(facts)
+    came_from = _CAME_FROM[source]
     match name:
         case "tuned":
             at = (
                 f", loaded from its private candidate {offered.data['revision'][:12]}"
-                if offered
+                if offered and not came_from
                 else ""
             )
-            return f"the tuned model{at}"
+            return f"the tuned model{at}{came_from}"
         case "base":
-            return f"{plan.model.hub_id} without the tuning, shown no examples"
+            return f"{plan.model.hub_id} without the tuning, shown no examples{came_from}"
         case "few-shot":
             shots = how.shots if how else 0
-            return f"{plan.model.hub_id} without the tuning, shown {shots} training rows"
+            return f"{plan.model.hub_id} without the tuning, shown {shots} training rows{came_from}"
         case "published":
             at = f" at {offered.data['target_head'][:12]}" if offered else ""
-            return f"what {facts.run.target.repo} held{at}"
+            return f"what {facts.run.target.repo} held{at}{came_from}"
     return name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -20,6 +20,8 @@ GIVEN = "answers_given"
 ASKED = "answers_asked"
 #: The same answers are to be judged once more: people have scored some of them since.
 AGAIN = "judging_again"
+#: In the place of a URI, for answers that lie on one machine alone: a person's, an endpoint's.
+GIVEN_HERE, ASKED_HERE = "given:", "asked:"
 
 
 def planned(facts: Facts) -> EvaluationPlan | None:
@@ -107,6 +109,13 @@ def answers(facts: Facts) -> dict[str, Artifact]:
         if made or event.kind in (GIVEN, ASKED):
             return facts.artifacts_of("answers")
     return {}
+
+
+def answered_by(answers_file: Artifact) -> Literal["hf-jobs", "endpoint", "file"]:
+    """Where answers came from, whatever the plan says: a person may have given others."""
+    if answers_file.uri.startswith(GIVEN_HERE):
+        return "file"
+    return "endpoint" if answers_file.uri.startswith(ASKED_HERE) else "hf-jobs"
 
 
 def is_judged(facts: Facts) -> bool:

@@ -21,7 +21,7 @@ from orchestrator.hardware.generating import (
 )
 from orchestrator.jobs_planner import RowPart
 from orchestrator.plan import EvaluationPlan, Machine
-from orchestrator.spec import AUDIT_MEAN, EvaluationBlock, JobSpec, LoadedSpec, SpecError
+from orchestrator.spec import AUDIT_MEAN, EvaluationBlock, LoadedSpec, SpecError
 
 #: An answer may be so much longer than the longest that is expected.
 _ROOM, _SPARE_TOKENS = 1.5, 16
@@ -55,7 +55,8 @@ def plan_evaluation(
         rows=rows,
         max_new_tokens=block.max_new_tokens or _longest_answer(split, summary, model),
         batch_size=block.batch_size or _BATCH_SIZE,
-        shots=block.few_shot if "few-shot" in conditions else 0,
+        # A row of training more than once is no other example.
+        shots=min(block.few_shot, summary.split("train").rows) if "few-shot" in conditions else 0,
         conditions=conditions,
     )
     if block.service == "endpoint":
@@ -64,24 +65,6 @@ def plan_evaluation(
     if block.service == "file":
         return plan
     return _on_machine(loaded, block, plan, model, split, machine, jobs)
-
-
-def unreachable_gates(spec: JobSpec, planned: EvaluationPlan | None) -> Iterator[str]:
-    """Gates that no answers could pass, because there are too few rows to be so sure."""
-    for gate in spec.gates or ():
-        if planned is None or gate.better_than is None:
-            continue
-        # The surest case: every row is gained and none is lost (McNemar, exact, one-sided).
-        least = 0.5**planned.rows
-        if least < 1 - gate.confidence:
-            continue
-        needed = math.floor(math.log(1 - gate.confidence) / math.log(0.5)) + 1
-        yield (
-            f"the gate {gate.metric} better_than {gate.better_than} can never pass: with "
-            f"{planned.rows} rows nothing is better with {gate.confidence:.0%} confidence "
-            f"(p = {least:.2g} at best); it needs at least {needed} rows. Hold more rows out, or "
-            "set `min` in its place"
-        )
 
 
 def _problems(loaded: LoadedSpec) -> Iterator[InputError]:

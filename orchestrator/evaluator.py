@@ -20,7 +20,6 @@ from orchestrator.digests import sha256_file
 from orchestrator.errors import InputError, Place
 from orchestrator.evaluation.comparison import compare
 from orchestrator.evaluation.evidence import (
-    CauseCount,
     ConditionFigures,
     Difference,
     Evidence,
@@ -78,6 +77,7 @@ class Question:
     nothing_published: bool = False
     #: What people gave the answers on average, where they have scored some.
     audited: Figures | None = None
+    unscored_rows: int = 0
     training_accuracy: float | None = None
     seed: int = 0
 
@@ -121,13 +121,8 @@ def evaluate(question: Question) -> Evaluation:
     tuned = answered["tuned"]
     places = {row.key: source.place for row, source in zip(tuned, rows, strict=True)}
     scorer = made_for(scorer_named(question.scorer), tuned, question.syntax, places=places)
-    # No answer of the tuned model is a wrong one. A rival's says nothing: it must not lose by it.
     scored = {
-        name: [
-            scored_row(scorer, row, places)
-            for row in found
-            if name == "tuned" or row.predicted is not None
-        ]
+        name: [scored_row(scorer, row, places) for row in rows_that_count(name, found)]
         for name, found in answered.items()
     }
     figures = [
@@ -136,7 +131,9 @@ def evaluate(question: Question) -> Evaluation:
     ]
     as_given = all(one.expected == row.answer for one, row in zip(tuned, rows, strict=True))
     train = question.train if as_given else None
-    for name, note, found in _without_model(scorer, tuned, train):
+    # Constant answers are in the syntax of the rows, which need not be that of the model.
+    of_rows = made_for(scorer_named(question.scorer), tuned) if question.syntax else scorer
+    for name, note, found in _without_model(of_rows, tuned, train):
         scored[name] = found
         figures.append(_scored_figures(name, note, scorer, found, question.seed))
     verdicts = gates.judge(
@@ -145,6 +142,7 @@ def evaluate(question: Question) -> Evaluation:
         scored,
         nothing_published=question.nothing_published,
         audited=question.audited,
+        unscored_rows=question.unscored_rows,
         seed=question.seed,
     )
     tuned_answers = next(one.answers for one in figures if one.name == "tuned")
@@ -177,6 +175,14 @@ def evaluate(question: Question) -> Evaluation:
         failed=tuple(gates.failures(verdicts, found_alarms)),
     )
     return Evaluation(evidence, scored)
+
+
+def rows_that_count(name: str, rows: Sequence[Answered]) -> list[Answered]:
+    """All rows of the tuned model, to which no answer is a wrong one; of others those answered.
+
+    A rival that was cut short must not lose by it: that would pass for being better than it.
+    """
+    return [row for row in rows if name == "tuned" or row.predicted is not None]
 
 
 def answered_rows(rows: Path, given: AnswersFile) -> tuple[Answered, ...]:
@@ -287,9 +293,7 @@ def _scored_figures(
             SliceFigures(part, value, len(rows), metrics_of(scorer, rows, seed=seed))
             for (part, value), rows in by_slice(scored).items()
         ),
-        causes=tuple(
-            CauseCount(one.words, one.rows, one.example_key) for one in causes_of(scored)[:_CAUSES]
-        ),
+        causes=causes_of(scored)[:_CAUSES],
     )
 
 

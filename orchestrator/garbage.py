@@ -1,8 +1,8 @@
 """What no run needs any more: decided from facts and listings alone, and nothing is removed here.
 
 Kept in any case: what a run that has not ended might still read (also HELD and UNCERTAIN ones), and
-every name that is not of this program's own layout. Candidates, once they exist, will be a category
-of their own.
+every name that is not of this program's own layout. Repos of candidates serve every ledger that
+publishes to a target, so of them only branches go that a run of this ledger made and has published.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Category(StrEnum):
 
     STAGED = "staged"
     OUTPUTS = "outputs"
+    CANDIDATES = "candidates"
     DATA = "data"
     COLLECTED = "collected"
     PARTS = "parts"
@@ -55,7 +56,8 @@ class RunRecord:
         if self.status.action is not Action.DONE or self.status.state in waits:
             return True
         # What was trained is paid for, and goes on with another job, or is published all the same.
-        return self.status.state is RunState.FAILED and is_tuned(self.facts)
+        ended = (RunState.FAILED, RunState.CANCELLED)
+        return self.status.state in ended and is_tuned(self.facts)
 
     @property
     def last_at(self) -> datetime:
@@ -76,8 +78,17 @@ class LocalEntry:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """A branch of a model repo on the Hub, as it was when its run left it."""
+
+    repo: str
+    name: str
+    revision: str
+
+
+@dataclass(frozen=True)
 class Garbage:
-    """One thing that may go: `objects` in a bucket, or the local `path`.
+    """One thing that may go: `objects` in a bucket, the local `path`, or the `branch` of a repo.
 
     `run_ids` are the runs that used it. `in_ledger` is False if no run of this ledger did.
     """
@@ -89,6 +100,7 @@ class Garbage:
     since: datetime
     objects: tuple[StoredObject, ...] = ()
     path: Path | None = None
+    branch: Branch | None = None
     run_ids: tuple[str, ...] = ()
     in_ledger: bool = True
 
@@ -133,6 +145,41 @@ def output_garbage(
         name = f"{root}/outputs/{attempt_id}/"
         reason = "the run has ended, and the files that count were collected"
         yield _in_bucket(Category.OUTPUTS, name, found, [run] if run else [], reason)
+
+
+def candidate_garbage(runs: Sequence[RunRecord]) -> Iterator[Garbage]:
+    """The branches of candidates that were published, by what this ledger says of them.
+
+    Not those of runs that have ended otherwise: there the model is nowhere else on the Hub.
+    """
+    read = [
+        attempt.handle.id
+        for run in runs
+        if run.is_needed
+        for attempt in run.facts.attempts
+        if attempt.handle is not None
+    ]
+    for run in runs:
+        if run.status.state is not RunState.PUBLISHED:
+            continue
+        gone = {event.data.get("what") for event in run.facts.events if event.kind == "removed"}
+        for event in run.facts.events:
+            if event.kind != "candidate":
+                continue
+            branch = Branch(*(str(event.data.get(one)) for one in ("repo", "branch", "revision")))
+            name = f"hf://models/{branch.repo}@{branch.name}"
+            if name in gone or any(branch.revision in uri for uri in read):
+                continue
+            yield Garbage(
+                category=Category.CANDIDATES,
+                name=name,
+                # The Hub keeps the bytes as long as any commit of the repo names them.
+                size_bytes=0,
+                reason="the run is published; the Hub frees what nothing else holds",
+                since=run.last_at,
+                branch=branch,
+                run_ids=(run.facts.run.id,),
+            )
 
 
 def local_garbage(

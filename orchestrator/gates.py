@@ -27,6 +27,7 @@ def judge(
     *,
     nothing_published: bool = False,
     audited: Figures | None = None,
+    unscored_rows: int = 0,
     seed: int = 0,
 ) -> tuple[GateVerdict, ...]:
     """Each gate's verdict on the rows of the tuned model.
@@ -34,17 +35,17 @@ def judge(
     `scored` has the rows of every way to answer by its name, of `tuned` at least. A metric that no
     row counts for fails its gate, and so does a comparison with answers that are not there; only a
     comparison with `published` passes where `nothing_published`. `audited` is the mean of what
-    people gave, None as long as nobody has.
+    people gave, None as long as nobody has; it passes once no `unscored_rows` are left.
     """
     return tuple(
-        _verdict_of_people(gate, audited)
+        _verdict_of_people(gate, audited, unscored_rows)
         if gate.metric == AUDIT_MEAN
         else _verdict(gate, kinds, scored, nothing_published, seed)
         for gate in gates
     )
 
 
-def _verdict_of_people(gate: GateBlock, found: Figures | None) -> GateVerdict:
+def _verdict_of_people(gate: GateBlock, found: Figures | None, unscored: int) -> GateVerdict:
     """The verdict on what people gave the answers, from 0 to 5."""
     if found is None:
         words = f"{AUDIT_MEAN} is not there: nobody has scored answers (orchestrator audit)"
@@ -54,10 +55,11 @@ def _verdict_of_people(gate: GateBlock, found: Figures | None) -> GateVerdict:
     shown = f"{AUDIT_MEAN} {found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
     least = f", at least {gate.min:g} wanted" if gate.min is not None else ""
     most = f", at most {gate.max:g} wanted" if gate.max is not None else ""
+    still = f"; {unscored} more were drawn, and nobody has scored them" if unscored else ""
     return GateVerdict(
         metric=gate.metric,
-        passed=reached and kept and math.isfinite(found.value),
-        words=f"{shown} of {found.rows} rows that people scored{least}{most}",
+        passed=reached and kept and not unscored and math.isfinite(found.value),
+        words=f"{shown} of {found.rows} rows that people scored{least}{most}{still}",
         min=gate.min,
         max=gate.max,
         value=found.value,

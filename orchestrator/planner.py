@@ -9,7 +9,8 @@ from orchestrator.catalog import Catalog, Model, VertexLimits, load_catalog
 from orchestrator.dataset.preparing.prepared import DataError as DataError
 from orchestrator.dataset.preparing.prepared import PreparedData, PreparedSplit, Summary
 from orchestrator.errors import InputError
-from orchestrator.evaluation_planner import plan_evaluation, unreachable_gates
+from orchestrator.evaluation_planner import plan_evaluation
+from orchestrator.gates_beforehand import unreachable_gates
 from orchestrator.jobs_planner import plan_job
 from orchestrator.jobs_refusals import unknown_flavor
 from orchestrator.plan import (
@@ -146,7 +147,12 @@ def make_plan(
         estimate=(jobs.estimate if jobs else _estimate(model, summary, hyperparameters.epochs)),
         refusals=jobs.refusals if jobs else tuple(_refusals(facts, catalog.vertex)),
         warnings=(*_warnings(spec, summary), *(jobs.warnings if jobs else ())),
-        errors=(*_lost_answers(spec, summary), *unreachable_gates(spec, evaluation)),
+        errors=(
+            *_lost_answers(spec, summary),
+            *unreachable_gates(
+                spec, evaluation, data.files.get(evaluation.split) if evaluation else None
+            ),
+        ),
     )
     return Prepared(plan.model_copy(update={"digest": plan_digest(plan)}), data)
 

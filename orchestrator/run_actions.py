@@ -14,7 +14,7 @@ from orchestrator.catalog import LINEAR_LAYERS
 from orchestrator.clock import Clock
 from orchestrator.connections import Connections
 from orchestrator.digests import sha256_file
-from orchestrator.errors import NotFound, OrchestratorError
+from orchestrator.errors import InputError, NotFound, OrchestratorError
 from orchestrator.evaluation_actions import EvaluationActions
 from orchestrator.evaluation_facts import candidate, is_judged
 from orchestrator.job_following import JobFollowing
@@ -183,6 +183,7 @@ class RunActions:
             "source": found.source_uri,
             "summary": dict(found.summary),
             "ignored": list(found.ignored),
+            "libraries": dict(found.libraries),
         }
         lease.record_artifacts(found.artifacts, "collected", data, attempt.id)
         self._notify(f"collected {len(found.artifacts)} files from {found.source_uri}")
@@ -197,7 +198,11 @@ class RunActions:
         there = self._connections.store(facts.run.target.of(attempt.kind)).list(prefix)
         if attempt.kind is AttemptKind.GENERATE:
             folder = run_folder(self._settings, facts.run.id)
-            ways = self._evaluation.record_answers(facts, attempt, lease, prefix, there, folder)
+            try:
+                ways = self._evaluation.record_answers(facts, attempt, lease, prefix, there, folder)
+            except InputError as problem:
+                lease.add_event("nothing_collected", {"reason": problem.message}, attempt.id)
+                return
             if not ways:
                 self._nothing_there(attempt, lease, f"there are no predictions under {output}")
             else:

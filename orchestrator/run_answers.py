@@ -19,7 +19,7 @@ from orchestrator.evaluation.scores import Answered, MetricKind, Part, RowScores
 from orchestrator.evaluation.table import scored_row
 from orchestrator.evaluation_actions import SCORES, evaluation_rows
 from orchestrator.evaluation_facts import evaluation
-from orchestrator.evaluator import AnswersFile, answered_rows
+from orchestrator.evaluator import AnswersFile, answered_rows, rows_that_count
 from orchestrator.ledger import Facts
 
 
@@ -105,7 +105,7 @@ def scored(facts: Facts, folder: Path, condition: str) -> tuple[RowScores, ...]:
     if found and main and (found.rows, round(found.value, 9)) == (main.rows, round(main.value, 9)):
         return kept
     # Scores that are missing, broken, or of an evaluation before this one.
-    rows = answered(facts, folder, condition)
+    rows = rows_that_count(condition, answered(facts, folder, condition))
     scorer = made_for(scorer_named(evidence.scorer), rows, _syntax(facts))
     return tuple(scored_row(scorer, row, {}) for row in rows)
 

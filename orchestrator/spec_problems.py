@@ -64,6 +64,8 @@ _HINTS = {
     "name": "Lowercase letters, digits, `-`, `_` and `.`, at most 63; the first a letter or digit.",
     "publish.repo": "Write `namespace/name`, or only `name` for your own namespace: letters, "
     "digits, `-`, `_` and `.`.",
+    "publish.collection": "Write what follows /collections/ in its address, as in "
+    "my-team/routers-64f9a55bb3115b4f513ec026; a new one is made on the Hub's site.",
     "version": "This program reads version 1.",
     **{
         f"data.split.{part}": "Write it as a share of 1: 0.85 for 85 %."

@@ -5,7 +5,7 @@ A new outcome is a new fact and a branch in one of these two functions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -78,6 +78,11 @@ class Status:
     state: RunState
     action: Action
     reason: str = ""
+    #: Whether a tuned model is there, and whether its answers were to be judged and are not.
+    tuned: bool = field(default=False, compare=False)
+    unjudged: bool = field(default=False, compare=False)
+    #: Whether it was trained elsewhere: no job of ours has logged anything.
+    adopted: bool = field(default=False, compare=False)
 
 
 def status(facts: Facts, now: datetime) -> Status:
@@ -85,7 +90,11 @@ def status(facts: Facts, now: datetime) -> Status:
     if facts.last("published"):
         return Status(RunState.PUBLISHED, Action.DONE)
     found = _unhindered(facts, now)
-    return _cancelling(facts, found) if cancel_is_wanted(facts) else found
+    if cancel_is_wanted(facts):
+        found = _cancelling(facts, found)
+    tuned = is_tuned(facts)
+    unjudged = tuned and planned(facts) is not None and evaluation(facts) is None
+    return replace(found, tuned=tuned, unjudged=unjudged, adopted=facts.is_adopted)
 
 
 def cancel_is_wanted(facts: Facts) -> bool:

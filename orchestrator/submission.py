@@ -73,6 +73,39 @@ def target_of(
 
     Where nothing is trained, Vertex and its bucket are not needed.
     """
+    target = _places(prepared, settings, connections, notify, trains=trains)
+    _check_visibility(prepared, target, connections, notify)
+    return target
+
+
+def _check_visibility(
+    prepared: Prepared, target: Target, connections: Connections, notify: Notify
+) -> None:
+    """Nobody's model is shown to everybody by a spec that says `private: true`."""
+    publish = prepared.plan.spec.publish
+    if publish is None or target.repo is None or not publish.private:
+        return
+    if connections.hub_trees.is_private(target.repo) is not False:
+        return
+    public = f"{target.repo} is there already, and public: everybody will see what is published"
+    if "private" not in publish.model_fields_set:
+        notify(f"warning: {public}")
+        return
+    raise InputError(
+        f"the spec says `private: true`, but {public}",
+        hint="Make it private in its settings on the Hub, publish under another name, or write "
+        "`private: false`.",
+    )
+
+
+def _places(
+    prepared: Prepared,
+    settings: Settings,
+    connections: Connections,
+    notify: Notify,
+    *,
+    trains: bool,
+) -> Target:
     if prepared.plan.spec.service.name == "hf-jobs":
         _need_secrets(prepared, settings)
         return _jobs_target(prepared, connections, notify)

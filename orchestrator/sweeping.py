@@ -28,6 +28,7 @@ from orchestrator.garbage import (
     Garbage,
     LocalEntry,
     RunRecord,
+    candidate_garbage,
     is_needed,
     local_garbage,
     output_garbage,
@@ -97,6 +98,7 @@ class Sweeper:
                 found += output_garbage(runs, root, store.list(f"{root}/outputs/"))
             except OrchestratorError as problem:
                 problems.append(f"could not look at {root}: {problem}")
+        found += candidate_garbage(runs)
         found += local_garbage(runs, self._entries(), now)
         order = list(Category)
         found.sort(key=lambda item: (order.index(item.category), item.name))
@@ -118,6 +120,11 @@ class Sweeper:
             self._check_unneeded(item)
             if item.path is not None:
                 self._remove_local(item, self._home / item.path)
+            if item.branch is not None:
+                branch = item.branch
+                self._connections.hub_commits.delete_branch(
+                    branch.repo, branch.name, at=branch.revision
+                )
             for stored in item.objects:
                 self._stores[_bucket(stored.uri)].delete(stored)
             data = {"what": item.name, "size_bytes": item.size_bytes}
@@ -179,7 +186,7 @@ class Sweeper:
     def _roots(self, runs: Sequence[RunRecord]) -> list[str]:
         """The places in buckets that runs or settings name; their stores are kept by bucket."""
         every = [run.facts.run.target for run in runs]
-        # Repos of the Hub keep what was removed in their histories: nothing would be won there.
+        # Staged rows in repos of the Hub stay in their histories: nothing would be won there.
         # What was adopted from elsewhere may have no bucket at all.
         targets = [target for target in every if target.service == "vertex" and target.bucket]
         if self._settings.bucket and self._settings.project:

@@ -25,7 +25,8 @@ LAYERS = [
     {"state", "report", "connections", "attempt_requests", "jobs_planner", "jobs_refusals"}
     | {"data_sources", "data_rules", "token_rules", "tokenizer_cache", "fetched_files"}
     | {"answer_files", "answering", "answer_figures", "evaluation_facts", "evaluation_planner"}
-    | {"gates", "audit_facts", "audit_files", "audit_notes", "suites"},
+    | {"evaluation_warnings"}
+    | {"gates", "gates_beforehand", "audit_facts", "audit_files", "audit_notes", "suites"},
     {"planner", "staging", "launcher", "collector", "adapter", "publisher"}
     | {
         "cancellation",

@@ -170,6 +170,25 @@ def test_metrics_are_found_beside_the_weights_or_nearest_to_them(tmp_path: Path)
     assert found.summary == {"eval_loss": 2.5}
 
 
+def test_the_versions_of_what_trained_are_read_and_nothing_else_beside_them(tmp_path: Path) -> None:
+    store = adapter_at("final")
+    told = {
+        "torch": "2.13.0+cu130",
+        "<b>": "1",
+        "trl": "see https://x",
+        "peft": 3,
+        "python": "3.12.1",
+    }
+    store.add("final/libraries.json", json.dumps(told))
+    found = collect(store, OUT, tmp_path / "collected")
+    assert found is not None
+    assert found.libraries == {"torch": "2.13.0+cu130", "python": "3.12.1"}
+    store.add("final/libraries.json", "[")
+    found = collect(store, OUT, tmp_path / "collected")
+    assert found is not None
+    assert found.libraries == {}
+
+
 def test_broken_metrics_are_named_and_do_not_hold_the_adapter_back(tmp_path: Path) -> None:
     store = adapter_at("final")
     store.add("final/trainer_state.json", '{"log_history": [')

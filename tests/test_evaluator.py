@@ -109,6 +109,23 @@ def test_a_row_without_an_answer_counts_as_wrong(tmp_path: Path) -> None:
     assert (metric.value, metric.rows) == (0.5, 8)
 
 
+def test_a_rival_loses_no_row_that_it_did_not_answer(tmp_path: Path) -> None:
+    answers = {
+        "tuned": said(tmp_path, "tuned", ANSWERS),
+        "base": said(tmp_path, "base", ANSWERS[:2]),
+    }
+    gate = GateBlock(metric="exact_match", better_than="base")
+    found = evaluate(question(tmp_path, answers, gates=(gate,))).evidence
+    base = found.condition("base")
+    assert base is not None
+    assert base.answers is not None
+    assert [(one.value, one.rows) for one in base.metrics[:1]] == [(1.0, 2)]
+    assert (base.answers.rows, base.answers.missing) == (8, 6)
+    assert [one.passed for one in found.gates] == [False]
+    against = next(one for one in found.comparisons if one.against == "base")
+    assert (against.metric, against.rows, against.difference) == ("exact_match", 2, 0.0)
+
+
 def test_answers_to_other_prompts_are_refused_with_their_place(tmp_path: Path) -> None:
     given = said(tmp_path, "tuned", ANSWERS, prompt_sha256="0" * 64)
     with pytest.raises(InputError, match="another prompt was asked") as caught:

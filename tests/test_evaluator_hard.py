@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.answer_files import prompt_sha256, read_answers, write_lines
+from orchestrator.calls import Syntax
 from orchestrator.errors import InputError
-from orchestrator.evaluator import AnswersFile, answered_rows
+from orchestrator.evaluator import AnswersFile, Question, answered_rows, evaluate
 
 
 def write(file: Path, lines: list[dict[str, object]]) -> Path:
@@ -74,3 +75,37 @@ def test_a_table_of_answers_is_read_again_under_another_name(tmp_path: Path) -> 
     kept, given = read_answers(lines, "predicted"), read_answers(table, "predicted")
     assert [(row.answer, row.digest) for row in kept] == [(row.answer, row.digest) for row in given]
     assert [row.answer for row in kept] == ["a, b", "two\nlines"]
+
+
+def test_a_constant_answer_is_read_in_the_syntax_of_its_rows(tmp_path: Path) -> None:
+    """Else it scores nothing beside answers of FunctionGemma, and everything is better than it."""
+
+    def call(name: str) -> str:
+        function = {"name": name, "arguments": {}}
+        return json.dumps(
+            {"content": "", "tool_calls": [{"type": "function", "function": function}]}
+        )
+
+    wanted = write(
+        tmp_path / "rows.jsonl",
+        [{"prompt": str(n), "completion": call("bill" if n else "sell")} for n in range(4)],
+    )
+    said = "<start_function_call>call:bill{}<end_function_call>"
+    given = generated(tmp_path, [str(n) for n in range(4)], [said] * 4)
+    evidence = evaluate(
+        Question(
+            scorer="calls",
+            split="test",
+            rows=wanted,
+            train=wanted,
+            answers={"tuned": AnswersFile(given, "", by_row=False)},
+            gates=(),
+            syntax=Syntax.FUNCTIONGEMMA,
+        )
+    ).evidence
+    for name in ("tuned", "constant", "majority"):
+        found = evidence.condition(name)
+        assert found is not None
+        metric = found.metric("calls_exact")
+        assert metric is not None
+        assert metric.value == 0.75, name

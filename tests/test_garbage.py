@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from orchestrator.garbage import (
     Garbage,
     LocalEntry,
     RunRecord,
+    candidate_garbage,
     is_needed,
     local_garbage,
     output_garbage,
@@ -221,3 +223,29 @@ def test_a_run_that_was_added_meanwhile_keeps_what_it_names(tmp_path: Path) -> N
     assert not any(is_needed(item, [ended]) for item in items)
     (other,) = staged_garbage([], ROOT, [stored(f"staged/{'a' * 64}.jsonl")])
     assert not is_needed(other, [run])
+
+
+def offered(record: RunRecord, revision: str = "c" * 40) -> RunRecord:
+    """The same, with a candidate in a private repo."""
+    data = {"repo": "me/adapter-candidates", "branch": f"candidate-{ATTEMPT}", "revision": revision}
+    event = Event("candidate", LONG_AGO, data, ATTEMPT)
+    facts = replace(record.facts, events=(*record.facts.events, event))
+    return replace(record, facts=facts)
+
+
+def test_of_candidates_only_those_that_were_published_may_go(tmp_path: Path) -> None:
+    for found in ENDED + NEEDED:
+        listed = list(candidate_garbage([offered(record(tmp_path, found))]))
+        assert bool(listed) == (found.state is RunState.PUBLISHED), found
+    (item,) = candidate_garbage([offered(record(tmp_path, ENDED[0]))])
+    assert item.name == f"hf://models/me/adapter-candidates@candidate-{ATTEMPT}"
+    assert item.run_ids == (RUN,)
+
+
+def test_a_candidate_that_another_run_has_adopted_stays(tmp_path: Path) -> None:
+    made = offered(record(tmp_path, ENDED[0]))
+    other = record(tmp_path, Status(RunState.HELD, Action.DONE), run=f"{RUN[:-1]}c")
+    handle = Handle("adopted", f"hf://models/me/adapter-candidates@{'c' * 40}")
+    attempt = replace(other.facts.attempts[0], handle=handle)
+    other = replace(other, facts=replace(other.facts, attempts=(attempt,)))
+    assert list(candidate_garbage([made, other])) == []

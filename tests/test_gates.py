@@ -155,3 +155,11 @@ def test_what_people_gave_can_be_a_gate_which_fails_until_they_have() -> None:
         (found,) = judge([gate], [RIGHT], {"tuned": rows([True])}, audited=figures)
         assert found.passed is passes
         assert "of 30 rows that people scored, at least 3.5 wanted" in found.words
+
+
+def test_a_gate_of_people_waits_until_all_that_were_drawn_are_scored() -> None:
+    gate = GateBlock(metric="audit_mean", min=3.5)
+    one = Figures("audit_mean", 5.0, 5.0, 5.0, 1)
+    (found,) = judge([gate], [RIGHT], {"tuned": rows([True])}, audited=one, unscored_rows=29)
+    assert not found.passed
+    assert "29 more were drawn, and nobody has scored them" in found.words

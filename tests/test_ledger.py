@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -142,6 +143,36 @@ def test_every_write_renews_the_lease(ledger: Ledger, tmp_path: Path, clock: Man
         clock.advance(60)
         assert lease.is_held_for(30)
         assert not lease.is_held_for(41)
+
+
+def test_a_long_step_that_writes_nothing_keeps_its_lease(
+    ledger: Ledger, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = add(ledger, tmp_path)
+    with ledger.lease(run, duration_s=0.1) as lease:
+        assert lease is not None
+        renewed, renew = threading.Event(), lease.renew
+
+        def told() -> None:
+            renew()
+            renewed.set()
+
+        monkeypatch.setattr(lease, "renew", told)
+        with lease.kept():
+            clock.advance(0.09)
+            assert renewed.wait(10)
+        clock.advance(0.09)
+        assert lease.is_held_for(0)
+        lease.add_event("done")
+        # A lease that was lost is told by the next write, whatever the thread saw of it.
+        clock.advance(1)
+        with ledger.lease(run) as other:
+            assert other is not None
+            renewed.clear()
+            with lease.kept():
+                assert not renewed.wait(0.05)
+            with pytest.raises(LedgerError, match="another pass took over"):
+                lease.add_event("late")
 
 
 def test_the_lease_of_a_dead_process_is_free_at_once(url: str, tmp_path: Path) -> None:

@@ -115,10 +115,15 @@ def _requests(
     asking: Asking,
     examples: Examples | None,
 ) -> list[Request]:
-    if examples is None:
-        return [row.question.request(endpoint, asking) for row in rows]
-    shots = Shots(read_asked_rows(examples.file), examples.count, examples.seed)
-    return [shots.before(row).request(endpoint, asking) for row in rows]
+    shots = (
+        Shots(read_asked_rows(examples.file), examples.count, examples.seed) if examples else None
+    )
+    found, seen = [], Counter[str]()
+    for row in rows:
+        question = shots.before(row) if shots else row.question
+        found.append(question.request(endpoint, asking, seen[row.sha256]))
+        seen[row.sha256] += 1
+    return found
 
 
 def _reply(key: str, asked: Asked) -> Reply:

@@ -46,6 +46,25 @@ class Asked:
     warnings: list[str] = field(default_factory=list)
 
 
+class _Progress:
+    """How many questions have their outcome, of all."""
+
+    def __init__(self, done: int, every: int, told: OnProgress | None) -> None:
+        self._done = done
+        self._every = every
+        self._told = told
+
+    def step(self) -> None:
+        """One more has its outcome."""
+        self._done += 1
+        self.tell()
+
+    def tell(self) -> None:
+        """Say it, also where nothing is new."""
+        if self._told is not None:
+            self._told(self._done, self._every)
+
+
 class _StoppedError(Exception):
     """Nobody waits for this answer any more."""
 
@@ -66,9 +85,12 @@ class _Line:
             return None if self.stopped.is_set() or not self._waiting else self._waiting.popleft()
 
     def pause(self, seconds: float | None, most_s: float) -> None:
-        """Let nobody ask for so long: the server told one of us, and means all."""
-        if seconds is not None:
-            until_s = self._clock.elapsed_s() + min(seconds, most_s)
+        """Let nobody ask for so long: the server told one of us, and means all.
+
+        Nobody waits for what is longer than any of us may wait: all would wait in vain.
+        """
+        if seconds is not None and seconds <= most_s:
+            until_s = self._clock.elapsed_s() + seconds
             with self._lock:
                 self._not_before_s = max(self._not_before_s, until_s)
 
@@ -92,8 +114,10 @@ def ask(
 ) -> Asked:
     """Ask what the cache does not hold, each request once however often it stands there.
 
-    Answers are in the cache as soon as they come. Raises for what concerns all questions: another
-    model, a token that is not taken, an endpoint that nobody can reach.
+    Answers are in the cache as soon as they come. `on_progress` is told before the first question
+    and with every outcome, and every second while none comes, so that a lease can be kept; what it
+    raises ends the asking. Raises for what concerns all questions: another model, a token that is
+    not taken, an endpoint that nobody can reach.
     """
     asked, waiting = Asked(), {}
     for request in requests:
@@ -109,6 +133,8 @@ def ask(
     with EndpointConnection(endpoint, token) as connection:
         warning = check_listed(connection, endpoint, clock)
     asked.warnings += [warning] if warning else []
+    progress = _Progress(asked.kept, asked.kept + len(waiting), on_progress)
+    progress.tell()  # whoever has lost the lease by now pays for nothing
     line = _Line(list(waiting.values()), clock)
     # Daemons: whoever interrupts this does not wait for answers that are on their way.
     threads = [
@@ -124,7 +150,7 @@ def ask(
         thread.start()
     try:
         fields = sorted({name for one in waiting.values() for name in one.body})
-        _collect(asked, len(waiting), fields, line, on_progress)
+        _collect(asked, len(waiting), fields, line, progress)
     except OrchestratorError:
         line.stopped.set()
         end_s = clock.elapsed_s() + endpoint.timeout_s
@@ -192,13 +218,12 @@ def _collect(
     waiting: int,
     fields: Sequence[str],
     line: _Line,
-    on_progress: OnProgress | None,
+    progress: _Progress,
 ) -> None:
     """Sort outcomes as they come, until all are there; raise where it is not about one row."""
     failed_in_a_row = 0
-    before = len(asked.replies)
-    for number in range(1, waiting + 1):
-        key, outcome = _next(line)
+    for _ in range(waiting):
+        key, outcome = _next(line, progress)
         if isinstance(outcome, Reply):
             asked.replies[key] = outcome
             asked.paid += 1
@@ -220,19 +245,18 @@ def _collect(
                 raise _given_up(outcome, asked)
         else:
             raise outcome
-        if on_progress is not None:
-            on_progress(before + number, before + waiting)
+        progress.step()
     if asked.failed and not asked.replies:
         raise _given_up(next(iter(asked.failed.values())), asked)
 
 
-def _next(line: _Line) -> tuple[str, Outcome | BaseException]:
+def _next(line: _Line, progress: _Progress) -> tuple[str, Outcome | BaseException]:
     while True:
         try:
             # Not for ever: on some systems a wait without an end cannot be interrupted.
             return line.outcomes.get(timeout=_LOOK_UP_S)
         except queue.Empty:
-            continue
+            progress.tell()
 
 
 def _given_up(error: Ambiguous, asked: Asked) -> Ambiguous:

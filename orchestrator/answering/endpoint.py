@@ -95,6 +95,11 @@ class Asking:
                 hint="The row and the endpoint decide that.",
             )
 
+    @property
+    def draws(self) -> bool:
+        """Whether the same question may be answered differently each time."""
+        return bool(self.fields().get("temperature", 1))  # 1 is what servers take without it
+
     def fields(self) -> dict[str, Any]:
         """The fields of a request that do not come from the row."""
         made: dict[str, Any] = {"max_tokens": self.max_tokens, "temperature": self.temperature}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.answering.asking import Asked, OnProgress, ask, without_answer
 from orchestrator.answering.cache import AnswerCache
 from orchestrator.answering.endpoint import Asking, Endpoint, token_of
 from orchestrator.answering.questions import Question, Request
+from orchestrator.answering.replies import CUT, Reply
 from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.errors import InputError
 from orchestrator.evaluation.judging import (
@@ -52,6 +53,7 @@ def judge_rows(
     token = token_of(endpoint, environment)
     there = [row for row in rows if (row.answer or "").strip()]
     cache = AnswerCache(kept_in)
+    replies: dict[str, Reply] = {}
 
     def asked(turns: Mapping[str, Sequence[Mapping[str, str]]]) -> dict[str, tuple[str, Found]]:
         requests = {key: Question(talk).request(endpoint, asking) for key, talk in turns.items()}
@@ -60,6 +62,7 @@ def judge_rows(
         )
         if done.failed:
             raise without_answer(done)
+        replies.update(done.replies)
         return {key: _verdict(request, done, rubric) for key, request in requests.items()}
 
     found, twice = _twice(there, rubric, asked)
@@ -73,7 +76,14 @@ def judge_rows(
         {key: one.why for key, one in in_order.items() if isinstance(one, NoVerdict)},
         none,
         twice,
+        _total(one.prompt_tokens for one in replies.values()),
+        _total(one.new_tokens for one in replies.values()),
     )
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    known = [*counts]
+    return None if None in known else sum(one or 0 for one in known)
 
 
 def _twice(
@@ -101,4 +111,7 @@ def _verdict(request: Request, asked: Asked, rubric: Rubric) -> tuple[str, Found
     reply = asked.replies[request.key]
     if reply.predicted is None:
         return "", NoVerdict(f"the endpoint gave no answer ({reply.stopped_by})")
-    return reply.predicted, read_verdict(reply.predicted, rubric)
+    found = read_verdict(reply.predicted, rubric)
+    if isinstance(found, NoVerdict) and reply.stopped_by in CUT:
+        found = NoVerdict("it was cut at the most tokens allowed")
+    return reply.predicted, found

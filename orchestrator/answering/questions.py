@@ -22,31 +22,43 @@ class Question:
     prompt: str | Sequence[Mapping[str, Any]]
     tools: Sequence[Any] = ()
 
-    def request(self, endpoint: Endpoint, asking: Asking) -> Request:
-        """The request that asks it."""
+    def request(self, endpoint: Endpoint, asking: Asking, again: int = 0) -> Request:
+        """The request that asks it; where answers are drawn, `again` counts those drawn before."""
         prompt = self.prompt
         if isinstance(prompt, str):
             if asking.texts == "completion":
-                return Request(
-                    endpoint, COMPLETION, {"model": endpoint.model, "prompt": prompt}, asking
-                )
+                text = {"model": endpoint.model, "prompt": prompt}
+                return Request(endpoint, COMPLETION, text, asking, again)
             prompt = [{"role": "user", "content": prompt}]
         body: dict[str, Any] = {"model": endpoint.model, "messages": protocol_turns(prompt)}
         if self.tools:
             body["tools"] = [_protocol_tool(tool) for tool in self.tools]
-        return Request(endpoint, CHAT, body, asking)
+        return Request(endpoint, CHAT, body, asking, again)
 
 
 class Request:
-    """A request's path and body, and the digest by which its answer is found again."""
+    """A request's path and body, and the digest by which its answer is found again.
+
+    Where answers are drawn (a temperature above 0), every further answer to the same question is a
+    request of its own, with the next seed: else pass@k would see one answer k times.
+    """
 
     def __init__(
-        self, endpoint: Endpoint, path: str, body: Mapping[str, Any], asking: Asking
+        self,
+        endpoint: Endpoint,
+        path: str,
+        body: Mapping[str, Any],
+        asking: Asking,
+        again: int = 0,
     ) -> None:
         self.path = path
         self.body = {**body, **asking.fields()}
         # The address belongs to it: a tuned model and its base may go by the same name.
-        whole = {"base_url": endpoint.base_url, "path": path, "body": self.body}
+        whole: dict[str, Any] = {"base_url": endpoint.base_url, "path": path, "body": self.body}
+        if again and asking.draws:
+            whole["again"] = again
+            if type(seed := self.body.get("seed")) is int:
+                self.body["seed"] = seed + again
         text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
         self.key = hashlib.sha256(text.encode()).hexdigest()
 

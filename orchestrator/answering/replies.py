@@ -96,7 +96,7 @@ def read_reply(value: Mapping[str, Any], latency_s: float) -> Reply:
     reason = _shown(reason, _LONGEST_REASON) if isinstance(reason, str) and reason else "stop"
     stopped_by = _REASONS.get(reason, reason)
     if "message" in choice:
-        return reply(_said(choice["message"]), stopped_by)
+        return reply(_said(choice["message"], stopped_by), stopped_by)
     if isinstance(choice.get("text"), str):
         return reply(choice["text"], stopped_by)
     if stopped_by == CONTENT_FILTER:
@@ -104,8 +104,11 @@ def read_reply(value: Mapping[str, Any], latency_s: float) -> Reply:
     raise Ambiguous("the endpoint's answer holds neither a message nor a text")
 
 
-def _said(message: Any) -> str:
-    """A message as one text: its thinking as a model writes it, calls as the protocol's JSON."""
+def _said(message: Any, stopped_by: str) -> str:
+    """A message as one text: its thinking as a model writes it, calls as the protocol's JSON.
+
+    A thought that was cut has no end, as the model gave it none.
+    """
     if not isinstance(message, Mapping):
         raise Ambiguous("the endpoint's answer holds a message that is no object")
     content = message.get("content")
@@ -116,11 +119,13 @@ def _said(message: Any) -> str:
         content = message.get("refusal") or ""
     if not isinstance(content, str):
         raise Ambiguous("the endpoint's answer holds a content that is no text")
+    calls = message.get("tool_calls")
     thinking = message.get("reasoning_content") or message.get("reasoning")
     if isinstance(thinking, str) and thinking.strip():
         # Servers take it out of the answer; `generate.py` and the rows have it in front.
-        content = f"<think>\n{thinking.strip()}\n</think>\n\n{content}"
-    calls = message.get("tool_calls")
+        is_cut = stopped_by == LENGTH and not content and not calls
+        end = "" if is_cut else f"\n</think>\n\n{content}"
+        content = f"<think>\n{thinking.strip()}{end}"
     if calls is None and isinstance(message.get("function_call"), Mapping):
         calls = [{"type": "function", "function": message["function_call"]}]
     if calls is not None and not isinstance(calls, list):

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.evidence_told import print_evidence
-from orchestrator.cli.given import plan_given, read_given
+from orchestrator.cli.given import need_sound, plan_given, read_given
 from orchestrator.cli.options import data_option, json_option, limit_option
 from orchestrator.cli.printing import note, print_json
 from orchestrator.cli.session import Session, next_command, open_session, tell, tell_interrupted
@@ -71,6 +71,8 @@ def command(
             outcome = session.pipeline.evaluate(run_id, given)
         except KeyboardInterrupt:
             return tell_interrupted([run_id])
+        if outcome.bug is not None:
+            raise outcome.bug
         facts = session.ledger.facts(run_id)
     tell(outcome)
     if evaluation(facts) is None:
@@ -108,6 +110,7 @@ def _judge_by(
             f"{spec} plans another training than that of run {run_id}",
             hint="Only `evaluation:` and `gates:` may differ; give the same --data and --limit.",
         )
+    need_sound(plan, hint="The run is judged as before. See: orchestrator plan")
     session.pipeline.judge_by(run_id, plan.evaluation, plan.gates)
 
 

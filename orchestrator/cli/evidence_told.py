@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.cli.printing import print_table
+from orchestrator.cli.printing import counted, print_table
 from orchestrator.errors import InputError
 from orchestrator.evaluation.evidence import Evidence, Figures
 from orchestrator.evaluation_facts import candidate, evaluation, override
@@ -48,22 +48,21 @@ def print_evidence(evidence: Evidence) -> None:
     """An evaluation for people: every way to answer, the verdict on each gate, alarms, causes."""
     gated = [gate.metric for gate in evidence.gates]
     names = list(dict.fromkeys([*gated, *(kind.name for kind in evidence.kinds)]))[:_METRICS]
-    click.echo(
-        f"{evidence.rows} rows of {evidence.split}, scorer {evidence.scorer}, 95 % intervals\n"
-    )
+    rows = counted(evidence.rows, "row")
+    click.echo(f"{rows} of {evidence.split}, scorer {evidence.scorer}, 95 % intervals\n")
     print_table(
         ("answers", *names),
         [(one.name, *(_cell(one.metric(name)) for name in names)) for one in evidence.conditions],
     )
-    for gate in evidence.gates:
-        click.echo(f"\ngate {'passed' if gate.passed else 'FAILED'}: {gate.words}")
-    for alarm in evidence.alarms:
-        click.echo(f"\nalarm: {alarm.words}")
+    lines = [f"gate {'passed' if one.passed else 'FAILED'}: {one.words}" for one in evidence.gates]
+    lines += [f"alarm: {one.words}" for one in evidence.alarms]
+    if lines:
+        click.echo("\n" + "\n".join(lines))
     tuned = evidence.condition("tuned")
     if tuned is not None and tuned.causes:
         click.echo()
-        rows = [(one.cause, str(one.rows), one.example[:12]) for one in tuned.causes[:_CAUSES]]
-        print_table(("cause", "rows", "example"), rows)
+        causes = [(one.cause, str(one.rows), one.example[:12]) for one in tuned.causes[:_CAUSES]]
+        print_table(("cause", "rows", "example"), causes)
 
 
 def _cell(found: Figures | None) -> str:

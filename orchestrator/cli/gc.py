@@ -56,9 +56,10 @@ class _Age(click.ParamType[timedelta]):
 def command(yes: bool, older_than: timedelta, others: bool, as_json: bool) -> int:
     """List what no run needs any more, with sizes and reasons; --yes removes it.
 
-    Staged rows and outputs in the bucket, and below ORCHESTRATOR_HOME the rows and downloads of
-    runs that have ended, rehearsals, and logs of bugs. Kept is what a run that has not ended, is
-    HELD or UNCERTAIN, may still need, the adapters of all runs, and every name that is not of this
+    Staged rows and outputs in the bucket, branches of candidates that this ledger has published,
+    and below ORCHESTRATOR_HOME the rows and downloads of runs that have ended, rehearsals, and logs
+    of bugs. Kept is what a run that has not ended, is HELD or UNCERTAIN, may still need, the
+    adapters of all runs, checkpoints and exports on the Hub, and every name that is not of this
     program's own layout. Exit 1 if something could not be looked at, or not be removed.
     """
     failed: dict[str, str] = {}

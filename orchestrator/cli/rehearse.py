@@ -68,9 +68,9 @@ def command(
 
         orchestrator rehearse router/llama-3.1-8b --keep rehearsal
 
-    Staging, launching, collecting, checking and publishing run as they would for real, against
-    local servers; a small stand-in is trained in place of the base model. Costs nothing and needs
-    no account. Exit 0 if the adapter was published.
+    Staging, launching, collecting, checking, evaluating and publishing run as they would for real,
+    against local servers; a small stand-in is trained in place of the base model. Costs nothing and
+    needs no account. Exit 0 if the model was published, or has come as far as the spec asks for.
     """
     started_s = SYSTEM_CLOCK.elapsed_s()
     if stand_in == "replay" and answers == "real":
@@ -111,7 +111,7 @@ def command(
         note(f"unlike the real plan: {line}")
     if result.outcome.error is not None:
         note(f"the rehearsal stopped; its folder is {folder}")
-        raise result.outcome.error
+        raise result.outcome.bug or result.outcome.error
     event = evaluation(result.view.facts)
     evidence = Evidence.from_json(event.data) if event else None
     if as_json:

@@ -139,7 +139,7 @@ def _print(table: ScoreTable) -> None:
         click.echo()
         print_table(
             ("cause", "rows", "example"),
-            [(one.words, str(one.rows), one.example_key) for one in table.causes[:_SHOWN_CAUSES]],
+            [(one.cause, str(one.rows), one.example) for one in table.causes[:_SHOWN_CAUSES]],
         )
         if len(table.causes) > _SHOWN_CAUSES:
             click.echo(f"… and {len(table.causes) - _SHOWN_CAUSES} more causes: --json")
@@ -155,7 +155,7 @@ def _print_slices(table: ScoreTable) -> None:
             f"{_number(by_name[name].value)} {_interval(by_name[name])}" if name in by_name else ""
             for name in names
         ]
-        lines.append((f"{part.name}: {part.value}", str(part.rows), *cells))
+        lines.append((f"{part.slice}: {part.of}", str(part.rows), *cells))
     print_table(("slice", "rows", *names), lines)
 
 

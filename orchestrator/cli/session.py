@@ -88,9 +88,13 @@ def next_command(run_id: str, found: Status) -> str:
     if found.state is RunState.UNCERTAIN:
         return f"orchestrator resolve {run_id} --launched JOB_NAME | --not-launched"
     if found.state is RunState.FAILED:
-        return f"orchestrator logs {run_id}"
+        # Of what was trained elsewhere only a job of answers can have logged something.
+        return f"orchestrator {'logs' if found.tuned or not found.adopted else 'show'} {run_id}"
     if found.state is RunState.CANCELLED:
-        return "orchestrator submit SPEC --again"
+        # What is trained is paid for, and can be judged by answers from elsewhere.
+        if found.unjudged:
+            return f"orchestrator evaluate {run_id} --predictions FILE"
+        return f"orchestrator show {run_id}" if found.tuned else "orchestrator submit SPEC --again"
     if found.action is Action.DONE:
         return f"orchestrator show {run_id}"
     return f"orchestrator poll --watch {run_id}"

@@ -32,7 +32,7 @@ def interval_option(function: F) -> F:
 
 def watch(session: Session, run_ids: Sequence[str], interval_s: float) -> int:
     """Poll until all of the runs have ended; 1 if one failed or is held. Ctrl-C leaves them be."""
-    good = (RunState.PUBLISHED, RunState.COLLECTED)
+    good = (RunState.PUBLISHED, RunState.COLLECTED, RunState.EVALUATED)
     try:
         ended = poll_until_ended(session, run_ids, interval_s)
     except KeyboardInterrupt:
@@ -50,6 +50,8 @@ def poll_until_ended(
     while True:
         outcomes = session.pipeline.poll(waiting)
         for outcome in outcomes:
+            if outcome.bug is not None and len(run_ids) == 1:
+                raise outcome.bug  # it would only come again; other runs can still go on
             line = f"{outcome.status.state} {outcome.status.reason} {outcome.error or ''}"
             if shown.get(outcome.run_id) != line:
                 tell(outcome)

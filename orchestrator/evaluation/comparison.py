@@ -179,10 +179,10 @@ class _Pairs:
     def of(
         cls, kind: MetricKind, before: Sequence[RowScores], after: Sequence[RowScores]
     ) -> _Pairs | None:
+        pairs = match(before, after).pairs
+        kind = kind.used_by([row for pair in pairs for row in pair])
         none = (NOTHING,) * len(kind.summed)
-        parts = [
-            (kind.parts_of(old), kind.parts_of(new)) for old, new in match(before, after).pairs
-        ]
+        parts = [(kind.parts_of(old), kind.parts_of(new)) for old, new in pairs]
         parts = [(old, new) for old, new in parts if old is not None or new is not None]
         old = [one or none for one, _ in parts]
         new = [one or none for _, one in parts]

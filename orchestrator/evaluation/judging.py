@@ -61,6 +61,8 @@ class Judged:
 
     `without_answer` are keys of rows without an answer: they get the lowest score, unasked.
     `asked_twice` counts answers that were judged only at the second asking, or not even then.
+    Tokens are those of all that was asked, now or before, as the server counts; None where it says
+    nothing of some.
     """
 
     model: str
@@ -69,6 +71,8 @@ class Judged:
     unjudged: Mapping[str, str]
     without_answer: tuple[str, ...] = ()
     asked_twice: int = 0
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
 
     @property
     def mean(self) -> float | None:
@@ -84,6 +88,8 @@ class Judged:
             "unjudged": len(self.unjudged),
             "without_answer": len(self.without_answer),
             "asked_twice": self.asked_twice,
+            "prompt_tokens": self.prompt_tokens,
+            "new_tokens": self.new_tokens,
         }
 
 

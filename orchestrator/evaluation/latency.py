@@ -66,8 +66,8 @@ class LatencyScorer:
 
     @classmethod
     def of(cls, rows: Sequence[Answered]) -> LatencyScorer:
-        """The scorer; `InputError` where no prediction says anything of how it came about."""
-        if not any(row.timing for row in rows):
+        """The scorer; `InputError` for rows of which none says how its prediction came about."""
+        if rows and not any(row.timing for row in rows):
             raise InputError(
                 "no prediction says how long it took, how long it is or what ended it",
                 hint="`generate.py` and endpoints write `latency_s`, `new_tokens`, `prompt_tokens`"

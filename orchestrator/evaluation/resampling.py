@@ -10,11 +10,14 @@ the same, the variance is that of drawing rows but for one part in as many as th
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import random
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 #: How often rows are drawn again for an interval that has no formula.
 RESAMPLES = 1000
@@ -75,16 +78,46 @@ def _totals(packed: list[int], seed: int, resamples: int) -> Iterator[int]:
     """The sum of each draw of as many rows as there are: one by one, or many rows in bundles."""
     rows = len(packed)
     size = max(1, rows // _DRAWN)
+    bundles = packed
+    for pick in _picks(rows, seed, resamples):
+        if pick.dealt is not None:
+            dealt = list(map(packed.__getitem__, pick.dealt))
+            bundles = [sum(dealt[at : at + size]) for at in range(0, rows - rows % size, size)]
+        total = sum(map(bundles.__getitem__, pick.bundles))
+        yield total + sum(map(packed.__getitem__, pick.rows)) if pick.rows else total
+
+
+class _Pick(NamedTuple):
+    """What one draw takes, by its place: bundles, and single rows; before, how rows are `dealt`."""
+
+    dealt: array[int] | None
+    bundles: array[int]
+    rows: array[int]
+
+
+_NO_ROWS = array("I")
+
+
+@functools.lru_cache(maxsize=8)
+def _picks(rows: int, seed: int, resamples: int) -> tuple[_Pick, ...]:
+    """Which rows each draw takes, for every metric and every way to answer the same ones.
+
+    Drawing takes longer than adding up, and an evaluation asks for the same draws many times.
+    """
+    size = max(1, rows // _DRAWN)
     # Rows that fill no bundle are as many as are drawn one by one.
     bundled = rows - rows % size
     draw = random.Random(f"rows {rows} seed {seed}")  # noqa: S311 (repeatable, no secret)
-    bundles = packed
+    every = list(range(rows))
+    bundles = every[: bundled // size]
+    found: list[_Pick] = []
     for number in range(resamples):
-        if size > 1 and number % _DEALT_EVERY == 0:
-            dealt = draw.sample(packed, rows)
-            bundles = [sum(dealt[at : at + size]) for at in range(0, bundled, size)]
-        total = sum(draw.choices(bundles, k=bundled // size))
-        yield total + sum(draw.choices(packed, k=rows - bundled))
+        anew = size > 1 and number % _DEALT_EVERY == 0
+        dealt = array("I", draw.sample(every, rows)) if anew else None
+        drawn = array("I", draw.choices(bundles, k=len(bundles)))
+        single = array("I", draw.choices(every, k=rows - bundled)) if rows > bundled else _NO_ROWS
+        found.append(_Pick(dealt, drawn, single))
+    return tuple(found)
 
 
 def percentile_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:

@@ -98,3 +98,5 @@ SCALES: Mapping[str, Callable[[Sequence[Sums]], float]] = {
     "p50": median,
     "p95": most,
 }
+#: Of bins in rising order, of which empty ones say nothing.
+QUANTILES = frozenset({"p50", "p95"})

@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
 from orchestrator.evaluation.evidence import Figures
 from orchestrator.evaluation.intervals import wilson
 from orchestrator.evaluation.resampling import draws, percentile_interval
-from orchestrator.evaluation.scales import SCALES
+from orchestrator.evaluation.scales import QUANTILES, SCALES
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +117,29 @@ class MetricKind:
         """The names of the parts that this metric is made of."""
         return self.parts or (self.name,)
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where each part stands among those that are summed."""
+        return {name: place for place, name in enumerate(self.parts)}
+
+    def used_by(self, rows: Sequence[RowScores]) -> MetricKind:
+        """The metric without the bins that no row falls into: a quantile does not miss them."""
+        if self.scale not in QUANTILES:
+            return self
+        filled = {name for row in rows for name in row.parts}
+        return replace(self, parts=tuple(name for name in self.parts if name in filled))
+
     def parts_of(self, row: RowScores) -> tuple[Part, ...] | None:
         """The parts of a row that count; None where the row says nothing about this metric."""
         if not self.parts:  # nearly all metrics, and this is asked for every row of each
             one = row.parts.get(self.name)
             return (one,) if one is not None and one.below > 0 else None
-        found = tuple(row.parts.get(name, NOTHING) for name in self.parts)
-        found = tuple(one if one.below > 0 else NOTHING for one in found)
-        return found if any(one.below > 0 for one in found) else None
+        found = [NOTHING] * len(self.parts)
+        for name, part in row.parts.items():  # a row has few of a metric's many bins
+            place = self._places.get(name)
+            if place is not None and part.below > 0:
+                found[place] = part
+        return tuple(found) if any(one is not NOTHING for one in found) else None
 
     def value_of(self, parts: Sequence[Sequence[Part]]) -> float:
         """The value for rows by their parts, of which at least one counts."""
@@ -191,7 +207,7 @@ def _metrics(
     rows = sorted(rows, key=lambda row: row.key)  # the draws do not hang on the order of a file
     found: dict[int, Figures] = {}
     without_formula: list[tuple[int, MetricKind, list[tuple[Part, ...]]]] = []
-    for place, kind in enumerate(kinds):
+    for place, kind in enumerate(one.used_by(rows) for one in kinds):
         by_row = [kind.parts_of(row) for row in rows]
         parts = [one for one in by_row if one is not None]
         if not parts:

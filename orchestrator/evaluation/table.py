@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.errors import InputError, Place
-from orchestrator.evaluation.evidence import Figures
+from orchestrator.evaluation.evidence import CauseCount, Figures, SliceFigures
 from orchestrator.evaluation.scores import (
     Answered,
     MetricKind,
@@ -52,25 +52,6 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Slice:
-    """The metrics of the rows of one slice."""
-
-    name: str
-    value: str
-    rows: int
-    metrics: tuple[Figures, ...]
-
-
-@dataclass(frozen=True)
-class Cause:
-    """Why answers are wrong, how many rows say so, and the key of the first of them."""
-
-    words: str
-    rows: int
-    example_key: str
-
-
-@dataclass(frozen=True)
 class ScoreTable:
     """All that is known of the answers to some rows."""
 
@@ -79,8 +60,8 @@ class ScoreTable:
     rows: int
     metrics: tuple[Figures, ...]
     constant: Constant
-    slices: tuple[Slice, ...]
-    causes: tuple[Cause, ...]
+    slices: tuple[SliceFigures, ...]
+    causes: tuple[CauseCount, ...]
 
     def kind(self, name: str) -> MetricKind:
         """What a metric of this table means."""
@@ -111,17 +92,14 @@ class ScoreTable:
             },
             "slices": [
                 {
-                    "slice": one.name,
-                    "of": one.value,
+                    "slice": one.slice,
+                    "of": one.of,
                     "rows": one.rows,
                     "metrics": [_figures(metric) for metric in one.metrics],
                 }
                 for one in self.slices
             ],
-            "causes": [
-                {"cause": one.words, "rows": one.rows, "example": one.example_key}
-                for one in self.causes
-            ],
+            "causes": [asdict(one) for one in self.causes],
         }
 
     def lines(self) -> list[tuple[str, ...]]:
@@ -132,7 +110,7 @@ class ScoreTable:
         ]
         for part in self.slices:
             lines += [
-                (part.name, part.value, *_cells(one), "", self._better(one)) for one in part.metrics
+                (part.slice, part.of, *_cells(one), "", self._better(one)) for one in part.metrics
             ]
         return lines
 
@@ -144,7 +122,7 @@ class ScoreTable:
         """The lines as a table of Markdown, and the causes as another."""
         lines = markdown_lines(COLUMNS, self.lines())
         if self.causes:
-            causes = [(one.words, str(one.rows), one.example_key) for one in self.causes]
+            causes = [(one.cause, str(one.rows), one.example) for one in self.causes]
             lines += ["", *markdown_lines(("cause", "rows", "example"), causes)]
         return "\n".join([*lines, "", f"constant: {self.constant.note}.", ""])
 
@@ -174,7 +152,7 @@ def score_table(
         metrics_of(scorer, scored, seed=seed),
         best_constant(scorer, rows, seed=seed),
         tuple(
-            Slice(name, value, len(part), metrics_of(scorer, part, seed=seed))
+            SliceFigures(name, value, len(part), metrics_of(scorer, part, seed=seed))
             for (name, value), part in parts.items()
         ),
         causes_of(scored),
@@ -222,7 +200,7 @@ def scored_row(scorer: Scorer, row: Answered, places: Mapping[str, Place]) -> Ro
         raise
 
 
-def causes_of(scored: Sequence[RowScores]) -> tuple[Cause, ...]:
+def causes_of(scored: Sequence[RowScores]) -> tuple[CauseCount, ...]:
     """Causes by how many rows have them."""
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
@@ -231,7 +209,7 @@ def causes_of(scored: Sequence[RowScores]) -> tuple[Cause, ...]:
             counts[words] += 1
             first.setdefault(words, row.key)
     order = sorted(counts, key=lambda words: (-counts[words], words))
-    return tuple(Cause(words, counts[words], first[words]) for words in order)
+    return tuple(CauseCount(words, counts[words], first[words]) for words in order)
 
 
 def _better(kind: MetricKind) -> str:

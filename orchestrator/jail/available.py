@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from orchestrator.jail import watching
+from orchestrator.jail.command import folder_of
 from orchestrator.jail.limits import Limits
 from orchestrator.jail.running import Jail
 from orchestrator.jail.verdicts import JailUnavailable
@@ -109,7 +110,17 @@ def _pythons() -> list[Path]:
     """
     here = getattr(sys, "_base_executable", None) or sys.executable
     names = (here, "/usr/bin/python3", "/usr/local/bin/python3")
-    return list(dict.fromkeys(Path(one).resolve() for one in names if Path(one).is_file()))
+    found = dict.fromkeys(Path(one).resolve() for one in names if Path(one).is_file())
+    return [one for one in found if not _shows_home(one)]
+
+
+def _shows_home(python: Path) -> bool:
+    """Whether the folder that holds this Python's libraries holds the user's own files too.
+
+    One that was installed with the home folder as its prefix: all of the prefix is seen inside.
+    """
+    prefix, home = folder_of(python), Path(os.path.expanduser("~")).resolve()  # noqa: PTH111
+    return prefix is not None and (home.is_relative_to(prefix) or prefix == home / ".local")
 
 
 def _try(found: Jail) -> None:

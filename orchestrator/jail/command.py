@@ -72,7 +72,13 @@ def _system(python: Path) -> list[str]:
         elif path.is_dir():
             line += ["--ro-bind", name, name]
     line += ["--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
-    prefix = os.fspath(python.parent.parent)
-    if Path("/usr") not in python.parents and prefix != "/":
-        line += ["--ro-bind", prefix, prefix]
+    prefix = folder_of(python)
+    if prefix is not None:
+        line += ["--ro-bind", os.fspath(prefix), os.fspath(prefix)]
     return line
+
+
+def folder_of(python: Path) -> Path | None:
+    """The folder of a Python that is no part of the system; all of it is seen inside."""
+    prefix = python.parent.parent
+    return None if Path("/usr") in python.parents or prefix == Path("/") else prefix

@@ -102,14 +102,19 @@ def _compiled(program: str) -> types.CodeType | None:
 
 
 def _used(names: list[str]) -> list[types.ModuleType]:
-    """The modules that tests import, as they are before a program can bend them."""
+    """The modules that tests import, and those within them, as they are before a program's lines.
+
+    `sys` is among them only where tests name it: a program may well give itself another `stdin`.
+    """
     found = []
     for name in names:
         try:
             found.append(importlib.import_module(name))
         except Exception:  # noqa: S112 (the tests will say what is missing)
             continue
-    return found
+    within = [part for one in found for part in vars(one).values()]
+    parts = [one for one in within if isinstance(one, types.ModuleType) and one is not sys]
+    return list(dict.fromkeys([*found, *parts]))
 
 
 class _Kept:
@@ -117,17 +122,25 @@ class _Kept:
 
     def __init__(self, module: types.ModuleType) -> None:
         self._module = module
+        # `os.path` is called otherwise by itself.
+        self._known_as = [name for name, one in sys.modules.items() if one is module]
         self._names = dict(vars(module))
         self._classes = [
             (one, dict(vars(one))) for one in self._names.values() if isinstance(one, type)
         ]
 
-    def put_back(self) -> None:
+    def put_back(self, modules: dict[str, types.ModuleType]) -> None:
         """Make the module what it was, for whoever imports it."""
-        sys.modules[self._module.__name__] = self._module
         names = vars(self._module)
+        # Parts of a package that were imported since are the program's to use.
+        parts = {
+            name: one
+            for name, one in names.items()
+            if name not in self._names and modules.get(f"{self._module.__name__}.{name}") is one
+        }
         names.clear()
-        names.update(self._names)
+        names.update(self._names | parts)
+        modules.update(dict.fromkeys(self._known_as, self._module))
         for one, kept in self._classes:
             for name in {*kept, *vars(one)}:
                 if vars(one).get(name) is not kept.get(name):
@@ -150,6 +163,7 @@ def _put_back(
     # Taken when the jail is closed, before a program runs.
     built_in: dict[str, typing.Any] = vars(builtins),  # noqa: B008
     as_it_was: dict[str, typing.Any] = dict(vars(builtins)),  # noqa: B006, B008
+    modules: dict[str, types.ModuleType] = sys.modules,
     settrace: typing.Callable[[None], None] = sys.settrace,
     setprofile: typing.Callable[[None], None] = sys.setprofile,
 ) -> None:
@@ -159,7 +173,8 @@ def _put_back(
     settrace(None)
     setprofile(None)
     for one in kept:
-        one.put_back()
+        one.put_back(modules)
+    sys.modules = modules
     names["__builtins__"] = builtins
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,27 @@ class Lease:
         """Renew if a quarter of the lease is used up: cheap enough to call for every block."""
         if self._clock.elapsed_s() - self._renewed_s > self._duration_s / 4:
             self.renew()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the lease, from a thread, through a long step that writes nothing itself.
+
+        A lease that is lost all the same is told by the next write.
+        """
+        done = threading.Event()
+
+        def keep() -> None:
+            while not done.wait(self._duration_s / 10):
+                with suppress(LedgerError):
+                    self.keep()
+
+        thread = threading.Thread(target=keep, name="keep-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
 
     def release(self, *, finished: bool) -> None:
         """Let other passes have the run; `finished` keeps it out of later polls."""

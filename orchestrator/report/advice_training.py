@@ -56,10 +56,19 @@ def _speed(plan: Plan, curves: Mapping[str, Curve]) -> Iterator[Advice]:
     whole = f"training loss {number_text(start)} at first, {number_text(end)} in the last fifth"
     if start <= 0:
         return
+    if -fall >= SLOW_FALL * start:
+        yield Advice(
+            "does not converge",
+            f"{whole}: {percent(-fall / start)} more; {_rate(plan)}",
+            f"the loss rises by at least {percent(SLOW_FALL)}",
+            "a lower learning rate, or a longer warm-up",
+        )
+        return
     if fall < SLOW_FALL * start:
+        change = f"{percent(fall / start)} less" if fall >= 0 else f"{percent(-fall / start)} more"
         yield Advice(
             "converges too slowly",
-            f"{whole}: {percent(fall / start)} less; {_rate(plan)}",
+            f"{whole}: {change}; {_rate(plan)}",
             f"the loss falls by less than {percent(SLOW_FALL)}",
             "a higher learning rate; or look whether the rows teach anything that the model "
             "does not do yet",

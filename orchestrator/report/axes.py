@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+#: Below this, numbers are too coarse to be divided into steps.
+_NOTHING = 1e-200
 
 
 @dataclass(frozen=True)
@@ -19,15 +21,17 @@ class Axis:
     marks: tuple[float, ...]
 
     def at(self, value: float) -> float:
-        """Where a value stands; those beyond the axis stand at its end."""
+        """Where a value stands; those beyond the axis stand at its end, no number at its start."""
+        if math.isnan(value):
+            return self.start
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return round(self.start + share * (self.end - self.start), 2)
 
 
 def axis(low: float, high: float, start: float, end: float, *, most_marks: int = 6) -> Axis:
     """An axis that holds both values and ends on round ones."""
-    if not high > low:
-        spread = abs(low) * 0.5 or 0.5
+    if not high - low > _NOTHING:
+        spread = abs(low) * 0.5 if abs(low) > _NOTHING else 0.5
         low, high = low - spread if low < 0 else max(0.0, low - spread), high + spread
     step = _round_step((high - low) / max(most_marks - 1, 1))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

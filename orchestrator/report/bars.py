@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -184,10 +185,14 @@ def draw_bars(plot: BarPlot, width: float) -> Picture:
 
 def _axis(groups: Sequence[BarGroup], start: float, end: float) -> Axis:
     ends = [
-        value for group in groups for bar in group.bars for value in (bar.value, bar.low, bar.high)
+        value
+        for group in groups
+        for bar in group.bars
+        for value in (bar.value, bar.low, bar.high)
+        if math.isfinite(value)  # what is beyond all numbers ends where the picture does
     ]
     # Bars begin at nothing; shares end at all.
-    low, high = min(0.0, *ends), max(0.0, *ends)
+    low, high = min([0.0, *ends]), max([0.0, *ends])
     if low == 0.0 and 0.2 < high <= 1.0:
         high = 1.0
     return axis(low, high, start, end, most_marks=6 if end > 400 else 3)
@@ -209,9 +214,8 @@ def _drawn(bar: Bar, across: Axis, y: float, width: float, says: str) -> list[Sh
     low, high = across.at(bar.low), across.at(bar.high)
     shapes.append(Line(((low, middle), (high, middle)), "whisker"))
     shapes += [Line(((x, y + 3), (x, y + _BAR - 3)), "whisker") for x in (low, high)]
-    shapes.append(
-        Words(width - _BESIDE + 12, y + _BAR - 2.5, f"{number_text(bar.value)} {bar.condition}")
-    )
+    beside = shortened(f"{number_text(bar.value)} {bar.condition}", _BESIDE - 12)
+    shapes.append(Words(width - _BESIDE + 12, y + _BAR - 2.5, beside))
     return shapes
 
 

@@ -91,6 +91,14 @@ def _merging() -> list[str]:
 
 def _ollama_adapter(card: CardFacts) -> list[str]:
     plan = card.view.facts.run.plan
+    if plan.recipe is not None and plan.recipe.quantization != "none":
+        return [
+            (
+                "**Ollama** advises against adapters of a quantized training, as this one's was. "
+                "The merged model can be converted to GGUF by llama.cpp, and imported."
+            ),
+            "",
+        ]
     if not _OLLAMA_ADAPTERS.search(f"/{plan.model.hub_id}"):
         return [
             (

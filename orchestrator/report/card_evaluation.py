@@ -113,16 +113,18 @@ def _beside(card: CardFacts, evaluation: Evidence) -> list[str]:
             cells = [_figures(found.metric(metric), evaluation.rows) for metric in metrics]
         rows.append((title, count(evaluation.rows) if found else DASH, *cells))
     notes = [f"- {_noted(one)}" for one in in_order(evaluation) if one.note and one.name in known]
-    service = card.how.service if card.how else None
-    came_from = f" {_ANSWERED[service]}" if service else ""
+    came_from = f" {_ANSWERED[card.answered_by]}" if card.answered_by else ""
     if card.view.stand_in:
         came_from = " In a rehearsal the answers are the stand-in's, or made up."
-    watched = ", by which its training was watched," if evaluation.split == "validation" else ""
+    watched, unseen = "", "whether it was trained on them is not known"
+    if not card.view.facts.is_adopted:
+        unseen = "it was trained on none of them"
+        watched = ", by which its training was watched," if evaluation.split == "validation" else ""
     return [
         (
             f"{evaluation.rows:,} rows of the split {code(evaluation.split)}{watched} were "
-            f"answered and scored as {code(evaluation.scorer)}; it was trained on none of them. In "
-            f"brackets: 95 % intervals.{came_from}"
+            f"answered and scored as {code(evaluation.scorer)}; {unseen}. In brackets: 95 % "
+            f"intervals.{came_from}"
         ),
         "",
         *table(header, rows),
@@ -168,7 +170,7 @@ def _all_metrics(evaluation: Evidence) -> list[str]:
         (
             _titled(evaluation, one.name),
             escaped(meaning_of(evaluation, one.name).meaning) or DASH,
-            *(_value(condition.metric(one.name)) for condition in shown),
+            *(_figures(condition.metric(one.name), one.rows) for condition in shown),
             count(one.rows),
         )
         for one in tuned.metrics
@@ -176,10 +178,6 @@ def _all_metrics(evaluation: Evidence) -> list[str]:
     lower = any(not higher_is_better(evaluation, one.name) for one in tuned.metrics)
     lines = ["### All metrics", "", *table(header, rows)]
     return [*lines, "↓: lower is better.", ""] if lower else lines
-
-
-def _value(found: Figures | None) -> Markdown:
-    return interval(found.value, found.low, found.high) if found else DASH
 
 
 def _slices(card: CardFacts, evaluation: Evidence) -> list[str]:
@@ -200,7 +198,10 @@ def _slices(card: CardFacts, evaluation: Evidence) -> list[str]:
             (
                 escaped(part.of) or DASH,
                 count(part.rows),
-                *(_value(metric_of(slice_of(one, name, part.of), metric)) for one in measured),
+                *(
+                    _figures(metric_of(slice_of(one, name, part.of), metric), part.rows)
+                    for one in measured
+                ),
             )
             for part in parts[:_MOST_SLICES]
         ]
@@ -221,7 +222,7 @@ def _comparisons(card: CardFacts, evaluation: Evidence) -> list[str]:
         "### Compared row by row",
         "",
         *table(header, map(_comparison, found)),
-        "p: McNemar's exact test for shares, the paired bootstrap elsewhere, one-sided.",
+        "p: McNemar's exact test for shares, the paired bootstrap elsewhere; two-sided.",
         "",
     ]
 

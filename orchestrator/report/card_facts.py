@@ -18,6 +18,11 @@ from orchestrator.report.evaluated import TUNED, main_metric
 from orchestrator.report.views import RunView
 from orchestrator.spec import GateBlock
 
+#: Words of the card itself, after which people call folders and buckets too.
+_ORDINARY = (
+    *("answers", "base", "data", "dataset", "datasets", "model", "models", "rows", "test"),
+    *("train", "training", "tuned", "tuning", "validation"),
+)
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -28,7 +33,8 @@ class CardFacts:
     `evaluation` is None where the published model was not evaluated, or where another release
     recorded it in a way that cannot be read (`unreadable`). `override` is a person's reason to
     publish whatever the evaluation says. `nothing_published`: there was nothing before this model
-    that it could be held against.
+    that it could be held against. `answered_by` is what gave the model's answers: a service, an
+    endpoint or a file; None where the ledger does not say.
     """
 
     view: RunView
@@ -41,6 +47,7 @@ class CardFacts:
     audits: CardAudits
     candidate_revision: str | None
     nothing_published: bool
+    answered_by: str | None
 
     @property
     def is_adapter(self) -> bool:
@@ -72,6 +79,7 @@ def card_facts(view: RunView) -> CardFacts:
     found = _evidence(event)
     offered = evaluation_facts.candidate(facts)
     override = evaluation_facts.override(facts)
+    answers = evaluation_facts.answers(facts).get(TUNED)
     return CardFacts(
         view=view,
         mask=mask,
@@ -82,6 +90,7 @@ def card_facts(view: RunView) -> CardFacts:
         override=_reason(override, Mask([*private, *_people(facts)], public)) if override else None,
         audits=audits_of(facts, mask),
         candidate_revision=_commit(offered.data.get("revision")) if offered else None,
+        answered_by=evaluation_facts.answered_by(answers) if answers else None,
         nothing_published=offered is not None and not offered.data.get("published"),
     )
 
@@ -170,7 +179,7 @@ def _public(facts: Facts) -> Iterator[str]:
     for name in (facts.run.target.repo or "", plan.model.hub_id, plan.model.id):
         yield name
         yield from name.split("/")
-    yield from (plan.name, facts.run.id, plan.spec.service.name)
+    yield from (plan.name, facts.run.id, plan.spec.service.name, *_ORDINARY)
 
 
 def _private(facts: Facts) -> Iterator[str]:
@@ -199,10 +208,8 @@ def _parts(place: str) -> Iterator[str]:
     """A bucket or repo with and without what leads to it."""
     _, _, rest = place.rpartition("://")
     yield rest
-    parts = rest.split("/")
-    yield from (parts[0], parts[-1])
-    if parts[0] == "datasets":
-        yield "/".join(parts[1:])
+    rest = rest.removeprefix("datasets/")
+    yield from (rest, rest.split("/")[0], rest.split("/")[-1])
 
 
 def _people(facts: Facts) -> Iterator[str]:

@@ -16,15 +16,20 @@ def limit_lines(card: CardFacts) -> list[str]:
 
 def _limits(card: CardFacts) -> Iterator[str]:
     evaluation = card.evaluation
-    yield "One training with one seed: another one gives other figures."
+    if card.view.facts.is_adopted:
+        yield "How it was trained, and on which rows, is not known to the program that wrote this."
+    else:
+        yield "One training with one seed: another one gives other figures."
     if evaluation is None:
         yield "How good its answers are was not measured."
     else:
+        source = "They come from the same source as the training rows"
+        if card.view.facts.is_adopted:
+            source = "They are the rows that the spec names"
         yield (
             f"Measured on {evaluation.rows:,} rows of {code(evaluation.split)} alone "
             f"(sha256 {code(evaluation.rows_sha256)}; seed of the intervals {evaluation.seed}). "
-            "They come from the same source as the training rows: on other questions it may do "
-            "worse."
+            f"{source}: on other questions it may do worse."
         )
         missing = [
             name

@@ -39,9 +39,22 @@ _PLACES = re.compile(
     | \bprojects/\S+
     | (?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])(?::\d+)?
     | \[?\b(?:[0-9a-f]{1,4}:){3,7}[0-9a-f:]+\b\]?          # IPv6
+    | (?<![\w:])(?=[a-f:]*\d)(?:[0-9a-f]{1,4}:){1,6}(?::[0-9a-f]{1,4}){1,6}(?![\w:])
+    | \barn:[\w-]+:\S+
+    | \$\{?[a-z_]\w*\}?/\S+ | %\w+%[\\/]\S+                # $HOME/x, %USERPROFILE%\x
     | \b(?:[\w-]+\.)+(?:internal|local|localdomain|lan|corp|intranet|home)\b(?::\d+)?
     | \blocalhost(?::\d+)?\b
     | (?<![\w.])\d{9,}(?![\w.])                            # numbers of projects and accounts
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+#: Keys that the search of rows does not know by their form, or only by the word before them.
+_KEYS = re.compile(
+    r"""
+      \b(?:github_pat_|wandb_v\d_)\w{16,}
+    | \bbearer\s+[\w.~+/=-]{12,}
+    | \b(?:password|passwd|pwd|secret|account_?key)\s*[=:]\s*\S{4,}
+    | \b(?:token|api[ _-]?key|access[ _-]?key)\s*[=:]\s*(?=\S*\d)\S{8,}
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -81,7 +94,7 @@ class Mask:
         if self._known is not None:
             clean = self._known.sub("[PRIVATE]", clean)
         # Tokens first: a place may be cut out of the middle of one.
-        clean = shown(clean)
+        clean = _KEYS.sub("[SECRET]", shown(clean))
         clean = _PLACES.sub("[PLACE]", clean)
         clean = _MAILBOX.sub("[EMAIL]", clean)
         return clean if len(clean) <= _LONGEST else clean[: _LONGEST - 1].rstrip() + _CUT

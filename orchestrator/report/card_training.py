@@ -118,10 +118,23 @@ def _hyperparameters(card: CardFacts) -> list[Pair]:
             f" ({hyper.learning_rate_multiplier:g} × the baseline {hyper.baseline_learning_rate:g})"
         )
     return [
-        (own("epochs"), own(f"{hyper.epochs}")),
+        (own("epochs"), own(_epochs(card))),
         (own("learning rate"), own(rate)),
         (own("rank"), own(f"{hyper.rank}" if hyper.rank else "none")),
     ]
+
+
+def _epochs(card: CardFacts) -> str:
+    """The planned ones, and how many it were where the training was to end by itself."""
+    plan = card.view.facts.run.plan
+    reached = [one.epoch for one in card.view.metrics if one.epoch is not None]
+    may_end = plan.recipe is not None and plan.recipe.plateau_patience is not None
+    if may_end and reached and max(reached) < plan.hyperparameters.epochs - 0.05:
+        return (
+            f"{plan.hyperparameters.epochs} at most; it ended at {max(reached):.1f}, as the "
+            "validation loss fell no more"
+        )
+    return f"{plan.hyperparameters.epochs}"
 
 
 def _recipe(card: CardFacts) -> list[Pair]:
@@ -135,6 +148,8 @@ def _recipe(card: CardFacts) -> list[Pair]:
         rows.append((own("alpha, dropout"), own(f"{recipe.alpha}, {recipe.dropout:g}")))
     if recipe.targets is not None:
         rows.append((own("adapted layers"), escaped(mask(", ".join(recipe.targets)))))
+    if recipe.last_layers is not None:
+        rows.append((own("adapted blocks"), own(f"the last {recipe.last_layers}")))
     rows += [
         (own("batch"), own(f"{recipe.batch_size} rows × {recipe.gradient_accumulation}")),
         (
@@ -142,12 +157,18 @@ def _recipe(card: CardFacts) -> list[Pair]:
             escaped(mask(f"{recipe.optimizer}, weight decay {recipe.weight_decay:g}")),
         ),
         (own("schedule"), escaped(mask(f"{recipe.scheduler}, warm-up {recipe.warmup_ratio:g}"))),
+        (own("gradients clipped at"), own(f"{recipe.max_grad_norm:g}")),
         (own("longest row"), own(f"{recipe.max_length} tokens")),
+        (own("rows in one sequence"), own("several (packing)" if recipe.packing else "one")),
         (own("precision"), own(recipe.precision)),
+        (own("seed of the training"), own(f"{plan.spec.seed}")),
         (own("machine"), code(mask(machine.flavor))),
     ]
     if recipe.quantization != "none":
         rows.append((own("base model while training"), own(recipe.quantization)))
+    libraries = ", ".join(f"{name} {version}" for name, version in card.view.libraries.items())
+    if libraries:
+        rows.append((own("libraries"), escaped(mask(libraries))))
     return rows
 
 
@@ -169,8 +190,10 @@ def _spent(card: CardFacts) -> list[Pair]:
     if jobs:
         told = f"{cost}, {basis}, at list prices: not a bill"
         rows.append((own("cost of all jobs"), own(told)))
-    if view.training_seconds is not None:
-        rows.append((own("time at the service"), own(f"{view.training_seconds:,.0f} s")))
+    times = (("the training", view.training_seconds), ("all jobs", view.seconds_of_all_jobs))
+    for what, seconds in times:
+        if seconds is not None:
+            rows.append((own(f"time of {what} at the service"), own(f"{seconds:,.0f} s")))
     return rows
 
 
@@ -191,5 +214,6 @@ def pictures(plots: Sequence[CardPlot], drawn: Collection[str]) -> list[str]:
     lines = []
     for plot in plots:
         if plot.file_name in drawn:
-            lines += [f"![{escaped(plot.alt)}]({plot.file_name})", ""]
+            # The title below it: the picture itself does not say which metric it shows.
+            lines += [f"![{escaped(plot.alt)}]({plot.file_name}) {escaped(plot.title)}", ""]
     return lines

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from orchestrator.ledger import Metric
 from orchestrator.report.axes import Axis, axis, mark_text, number_text
 from orchestrator.report.pictures import (
+    LETTER_WIDTH,
+    LETTERS,
     SERIES,
     Dot,
     Line,
@@ -39,6 +41,8 @@ _MOST_DRAWN = 400
 _MOST_LISTED = 40
 #: Points of a series so short are drawn as dots too: a line might not show them.
 _DOTTED = 12
+#: Greater values have no distance that could be drawn.
+_BEYOND = 1e300
 _PLOT_HEIGHT = 190.0
 _LEFT, _RIGHT = 50.0, 14.0
 _LEGEND_LINE = 18.0
@@ -137,6 +141,8 @@ def curve_plots(metrics: Iterable[Metric]) -> tuple[CurvePlot, ...]:
     """The plots of a run, by what the ledger has of its training; none for what was not logged."""
     by_name: dict[str, list[Point]] = {}
     for metric in sorted(metrics, key=lambda metric: (metric.name, metric.step)):
+        if not abs(metric.value) < _BEYOND:
+            continue  # not a number, or none that a plot could show
         by_name.setdefault(metric.name, []).append(Point(metric.step, metric.value, metric.epoch))
     plots = []
     for name, title, members in _GROUPS:
@@ -163,9 +169,12 @@ def draw_curves(plot: CurvePlot, width: float) -> Picture:
         shapes.append(Line(((_LEFT, y), (width - _RIGHT, y)), "grid"))
         shapes.append(Words(_LEFT - 6, y + 4, mark_text(mark), anchor="end"))
     shapes.append(Line(((_LEFT, bottom), (width - _RIGHT, bottom)), "axis"))
-    shapes += [
-        Words(across.at(m), bottom + 17, mark_text(m), anchor="middle") for m in across.marks
-    ]
+    for mark in across.marks:
+        text, x = mark_text(mark), across.at(mark)
+        fits = x + len(text) * LETTERS * LETTER_WIDTH / 2 <= width
+        shapes.append(
+            Words(x if fits else width, bottom + 17, text, anchor="middle" if fits else "end")
+        )
     shapes.append(Words((_LEFT + width - _RIGHT) / 2, bottom + 34, "step", anchor="middle"))
     for number, curve in enumerate(plot.curves):
         role = SERIES[number % len(SERIES)]

@@ -36,14 +36,25 @@ class Piece:
 
 
 def laid_out(expected: str, said: str) -> tuple[str, str]:
-    """Both texts as they are compared: as they are, or as JSON that is laid out alike."""
+    """Both texts as they are compared: as they are, or as JSON that is laid out alike; cut."""
+    expected, said = _alike(expected, said)
+    return cut(expected), cut(said)
+
+
+def say_the_same(expected: str, said: str) -> bool:
+    """Whether nothing differs, also behind what is cut."""
+    wanted, given = map(_TOKENS.findall, _alike(expected, said))
+    return [one.strip() for one in wanted] == [one.strip() for one in given]
+
+
+def _alike(expected: str, said: str) -> tuple[str, str]:
     wanted, after_wanted = _json(expected)
     given, after_given = _json(said)
     if wanted is not None:
         expected = _lines(wanted) + after_wanted
         if given is not None:
             said = _lines(_ordered_like(given, wanted)) + after_given
-    return cut(expected), cut(said)
+    return expected, said
 
 
 def differences(expected: str, said: str) -> tuple[Piece, ...]:
@@ -90,10 +101,18 @@ def _json(text: str) -> tuple[Any, str]:
     if len(text) > 4 * LONGEST or not text.startswith(("{", "[")):
         return None, ""
     try:
-        value, end = json.JSONDecoder().raw_decode(text)
+        value, end = json.JSONDecoder(object_pairs_hook=_object).raw_decode(text)
         return (value, text[end:]) if _depth(value) <= _DEEPEST else (None, "")
     except (ValueError, RecursionError):
         return None, ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; raises `ValueError` for a key that stands twice, which is no JSON to a scorer."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 def _depth(value: Any) -> int:

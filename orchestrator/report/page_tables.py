@@ -201,6 +201,9 @@ def made_rows(report: RunReport) -> list[Cells]:
         ]
     if plan.machine is not None:
         lines.append(("machine", plan.machine.flavor))
+    if report.view.libraries:
+        told = ", ".join(f"{name} {version}" for name, version in report.view.libraries.items())
+        lines.append(("libraries", told))
     lines.append(("seed of the splits", f"{plan.spec.seed}"))
     lines.append(("rows that were read", f"{plan.data.rows:,}, sha256 {plan.data.sha256}"))
     return lines

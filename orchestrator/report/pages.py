@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import markupsafe
 
 _FOLDER = Path(__file__).parent
+#: Longer lines are cut: a name of a megabyte stands on a page a hundred times.
+_LONGEST_LINE = 2000
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,16 @@ def page_environment() -> jinja2.Environment:
     return environment
 
 
+def shown_line(text: str) -> str:
+    """A line of text from outside as it is, but for what would be obeyed; not longer than fits."""
+    if len(text) > _LONGEST_LINE:
+        text = f"{text[:_LONGEST_LINE]}… ({len(text) - _LONGEST_LINE:,} more characters)"
+    return visible_line(text)
+
+
 def _shown(value: Any) -> Any:
-    """Text as it is, but for what would be obeyed; what is marked as safe is our own."""
-    return value if hasattr(value, "__html__") else visible_line(str(value))
+    """What is marked as safe is our own."""
+    return value if hasattr(value, "__html__") else shown_line(str(value))
 
 
 def _lines(value: str) -> markupsafe.Markup:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from orchestrator.report.pages import shown_line
 from orchestrator.report.pictures import Box, Dot, Line, Picture, Shape, Words
-from orchestrator.visible_text import visible_line
 
 
 def picture_svg(picture: Picture, identity: str, *, kind: str = "") -> str:
@@ -47,7 +47,7 @@ def _says(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(visible_line(text))
+    return escape(shown_line(text))
 
 
 def _n(value: float) -> str:

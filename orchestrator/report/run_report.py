@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from orchestrator.audit_facts import scores_given
+from orchestrator.dataset.rules import SplitName
 from orchestrator.evaluation.evidence import Evidence, Figures
 from orchestrator.ledger import Facts, Metric
 from orchestrator.report.advice import advice_of
@@ -113,7 +114,9 @@ def run_report(
     evaluation, unreadable = _evaluation(facts)
     answers = LocalAnswers()
     if evaluation is not None:
-        rows = Path(facts.run.data_folder) / f"{Path(evaluation.split).name}.jsonl"
+        # The ledger's word for a split is no path, and not even sure to be a name.
+        split = evaluation.split if evaluation.split in get_args(SplitName) else "test"
+        rows = Path(facts.run.data_folder) / f"{split}.jsonl"
         answers = read_local_answers(run_folder, rows)
     metric = main_metric(evaluation) if evaluation else None
     return RunReport(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.evaluation.evidence import Evidence
-from orchestrator.report.differences import Piece, cut, differences, laid_out
+from orchestrator.report.differences import Piece, cut, differences, laid_out, say_the_same
 from orchestrator.report.evaluated import BASE, TUNED, higher_is_better, main_metric
 from orchestrator.report.local_answers import Answer, LocalAnswers, RowScore
 
@@ -29,11 +29,8 @@ class Said:
     #: False where it said nothing at all.
     answered: bool
     stopped_by: str
-
-    @property
-    def is_as_expected(self) -> bool:
-        """Whether nothing is missing and nothing extra."""
-        return self.answered and all(piece.kind == "same" for piece in self.pieces)
+    #: Nothing is missing and nothing extra, also behind what is shown.
+    is_as_expected: bool
 
 
 @dataclass(frozen=True)
@@ -168,4 +165,5 @@ def _said(name: str, answer: Answer, score: RowScore | None, metric: str | None)
         causes=score.causes if score else (),
         answered=bool(answer.said),
         stopped_by=answer.stopped_by,
+        is_as_expected=bool(answer.said) and say_the_same(answer.expected, answer.said or ""),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.ledger import Artifact, Facts, Metric
+from orchestrator.ledger import ADOPTED, Artifact, AttemptFacts, Facts, Metric
+from orchestrator.services.base import AttemptKind
 from orchestrator.state import Status, status
 
 
@@ -23,7 +25,10 @@ class Series:
 
 @dataclass(frozen=True)
 class RunView:
-    """What is shown of a run. `stand_in` is set when the weights come from a rehearsal."""
+    """What is shown of a run. `stand_in` is set when the weights come from a rehearsal.
+
+    `libraries` are names and versions of what trained, where the job told.
+    """
 
     facts: Facts
     status: Status
@@ -32,6 +37,7 @@ class RunView:
     adapter: dict[str, Any] | None
     summary: dict[str, float]
     metrics: tuple[Metric, ...] = ()
+    libraries: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def published(self) -> dict[str, Any] | None:
@@ -41,11 +47,14 @@ class RunView:
 
     @property
     def training_seconds(self) -> float | None:
-        """From start to end at the service, as the service says."""
-        snapshot = self.facts.tune.snapshot if self.facts.tune else None
-        if snapshot is None or snapshot.started_at is None or snapshot.ended_at is None:
-            return None
-        return (snapshot.ended_at - snapshot.started_at).total_seconds()
+        """From start to end of all training jobs, as the service says; None while one goes on."""
+        return _seconds(one for one in self.facts.attempts if one.kind is AttemptKind.TUNE)
+
+    @property
+    def seconds_of_all_jobs(self) -> float | None:
+        """The same of every job of the run; what was trained elsewhere is none of it."""
+        mine = (one for one in self.facts.attempts if one.handle and one.handle.service != ADOPTED)
+        return _seconds(mine)
 
     @property
     def adapter_files(self) -> dict[str, Artifact]:
@@ -120,7 +129,20 @@ def view(facts: Facts, metrics: list[Metric], now: datetime) -> RunView:
         adapter=adapter,
         summary=dict(collected.data.get("summary", {})) if collected else {},
         metrics=tuple(metrics),
+        libraries=dict(collected.data.get("libraries") or {}) if collected else {},
     )
+
+
+def _seconds(attempts: Iterable[AttemptFacts]) -> float | None:
+    """The times of attempts together: a training that went on in a second job took both."""
+    times = []
+    for attempt in attempts:
+        found = attempt.snapshot
+        if found is not None and found.started_at is not None and found.ended_at is not None:
+            times.append((found.ended_at - found.started_at).total_seconds())
+        elif attempt.handle is not None and not attempt.is_over:
+            return None
+    return sum(times) if times else None
 
 
 def _series(metrics: list[Metric]) -> tuple[Series, ...]:

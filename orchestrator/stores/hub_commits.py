@@ -79,6 +79,29 @@ class HubCommits:
                 trouble = error
         raise trouble or AssertionError("unreachable: every attempt returns or leaves its trouble")
 
+    def delete_branch(self, repo: str, branch: str, *, at: str) -> None:
+        """Delete a branch of a model repo if it is at this commit; silent if it is gone.
+
+        Raises `Conflict` where somebody has committed to it since: that is theirs.
+        """
+        check_repo_name(repo)
+        try:
+            refs = self._retried(f"read {repo}", lambda: self._api().list_repo_refs(repo))
+        except NotFound:
+            return
+        head = next((one.target_commit for one in refs.branches if one.name == branch), None)
+        if head is None:
+            return
+        if head != at:
+            raise Conflict(f"the branch {branch} of {repo} has moved on, to {head[:12]}: it stays")
+        try:
+            self._retried(
+                f"delete the branch {branch} of {repo}",
+                lambda: self._api().delete_branch(repo, branch=branch),
+            )
+        except NotFound:
+            return  # another cleaning-up was faster, or the answer was lost
+
     def _private_head(self, repo: str, kind: Kind) -> str:
         """The commit of main; the repo is created, private, if there is none."""
         try:

@@ -51,7 +51,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default=[],
         metavar=("NAME", "KEY=VALUE"),
         help="answer under this condition, into OUTPUT/NAME: adapter=DIR or model=DIR, "
-        "shots=FILE count=N, other-base=yes; may be repeated",
+        "shots=FILE count=N, other-base=yes, may-fail=yes; may be repeated",
     )
     arguments = parser.parse_args(argv)
     arguments.base_model_name = arguments.base_model_name or arguments.base_model

@@ -4,7 +4,8 @@
 
 Each value is a word of its own, so a path may hold whatever it likes. When a process ends, the
 memory of its model is free for certain. Each condition leaves OUTPUT/NAME/predictions.jsonl and
-run.json; the events of its process are passed on with `condition`.
+run.json; the events of its process are passed on with `condition`. Without the answers of one that
+`may-fail=yes` the others are worth something all the same: it is told, and they are gone on with.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # beside this file wherever it runs, in the package where typ
 else:
     from sft_events import BadInput
 
-KEYS = ("adapter", "model", "shots", "count", "other-base")
+KEYS = ("adapter", "model", "shots", "count", "other-base", "may-fail")
 _NAME = re.compile(r"[a-z][a-z-]{0,39}")
 #: What a condition decides; it may not be said for all of them too.
 _OWN = ("adapter", "few_shot", "shots")
@@ -48,6 +49,7 @@ class Condition:
     shots: Path | None = None
     count: int = 0
     other_base: bool = False
+    may_fail: bool = False
 
 
 def parse_conditions(given: Sequence[Sequence[str]]) -> list[Condition]:
@@ -83,6 +85,7 @@ def _condition(name: str, words: Sequence[str]) -> Condition:
         shots=_path(values.get("shots")),
         count=int(values.get("count", "0")),
         other_base=values.get("other-base") == "yes",
+        may_fail=values.get("may-fail") == "yes",
     )
 
 
@@ -101,8 +104,9 @@ def _check(name: str, values: Mapping[str, str]) -> None:
     count = values.get("count", "1")
     if not re.fullmatch(r"[0-9]{1,6}", count) or int(count) < 1:
         refuse(f"count={count}: must be a whole number from 1 on")
-    if values.get("other-base", "yes") not in ("yes", "no"):
-        refuse(f"other-base={values['other-base']}: must be yes or no")
+    for key in ("other-base", "may-fail"):
+        if values.get(key, "yes") not in ("yes", "no"):
+            refuse(f"{key}={values[key]}: must be yes or no")
     if "model" in values and not Path(values["model"]).is_dir():
         refuse(f"model={values['model']}: is no folder")
     if "shots" in values and not Path(values["shots"]).is_file():
@@ -144,7 +148,7 @@ def answer_all(
     metrics: Metrics,
     check: Callable[[Sequence[str]], object],
 ) -> int:
-    """Answer under each condition in turn; the exit code of the first that fails, or 0.
+    """Answer under each condition in turn; the exit code of the first that may not fail and does.
 
     `check` reads the arguments of one condition and raises `BadInput`: all are looked at before
     the first begins, for a job that fails late has been paid for.
@@ -153,24 +157,39 @@ def answer_all(
     if twice:
         raise BadInput(f"--condition: {', '.join(twice)} must be said in a condition")
     conditions = parse_conditions(given.condition)
-    commands: list[tuple[str, list[str]]] = []
+    commands: list[tuple[Condition, list[str]]] = []
+    refused: list[tuple[str, str]] = []
     for one in conditions:
         arguments = arguments_of(one, given)
         try:
             check(arguments)
         except BadInput as error:
-            raise BadInput(f"--condition {one.name}: {error}") from error
-        commands.append((one.name, [sys.executable, str(script), *arguments]))
+            if not one.may_fail:
+                raise BadInput(f"--condition {one.name}: {error}") from error
+            refused.append((one.name, str(error)))
+            continue
+        commands.append((one, [sys.executable, str(script), *arguments]))
     names, began = [one.name for one in conditions], time.monotonic()
     metrics.emit("start", model=given.base_model_name, conditions=names)
+    for name, message in refused:
+        _tell_failed(name, message, metrics)
+    failed = [name for name, _ in refused]
     with _Processes() as processes:
-        for name, command in commands:
-            code = processes.run(name, command, metrics)
-            if code != 0:
+        for one, command in commands:
+            code = processes.run(one.name, command, metrics)
+            if code != 0 and (processes.stopped or not one.may_fail):
                 return code
+            failed += [one.name] if code != 0 else []
     seconds = round(time.monotonic() - began, 3)
-    metrics.emit("end", conditions=names, seconds=seconds)
+    answered = [name for name in names if name not in failed]
+    metrics.emit("end", conditions=answered, seconds=seconds)
     return 0
+
+
+def _tell_failed(name: str, message: str, metrics: Metrics, *, emit: bool = True) -> None:
+    if emit:
+        metrics.emit("failed", condition=name, message=message)
+    sys.stderr.write(f"generate.py: condition {name}: {message}\n")
 
 
 class _Processes:
@@ -185,6 +204,11 @@ class _Processes:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._on_signal)
         return self
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal asked for the end."""
+        return self._signal is not None
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
@@ -214,9 +238,7 @@ class _Processes:
             return 128 + self._signal
         if code != 0:
             message = told or tail.last_line() or f"ended with exit code {code}"
-            if not told:
-                metrics.emit("failed", condition=name, message=message)
-            sys.stderr.write(f"generate.py: condition {name}: {message}\n")
+            _tell_failed(name, message, metrics, emit=not told)
         return code
 
 

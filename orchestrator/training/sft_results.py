@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import platform
 import shutil
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +20,8 @@ else:
 ALLOWED = {"metrics.jsonl"}
 #: All that a checkpoint needs to be gone on from, beside weights; the last one is written last.
 RESUMABLE = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
+#: Whose versions decide what comes of a training.
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes")
 _DRAFT = ".final"  # becomes final/ when all of it is there
 _WEIGHTS = {
     "lora": ("adapter_model.safetensors",),
@@ -117,9 +122,19 @@ def write_final(trainer: Any, arguments: Arguments) -> dict[str, float]:
     # The path of a checkpoint on the training machine says nothing to anyone else.
     trainer.state.best_model_checkpoint = None
     trainer.state.save_to_json(str(draft / "trainer_state.json"))
+    _write_json(draft / "libraries.json", _libraries())
     tidy(draft, arguments.base_model_name)
     draft.replace(arguments.output / "final")
     return results
+
+
+def _libraries() -> dict[str, str]:
+    """The versions of what trained."""
+    found = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def drop_half_written(output: Path, whole: set[str]) -> None:

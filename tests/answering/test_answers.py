@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from orchestrator.answer_files import alone, prompt_sha256, read_answers
+from orchestrator.answering import asking
 from orchestrator.answering.answers import AnsweringResult, Examples, answer_rows
 from orchestrator.answering.endpoint import Asking, Endpoint
-from orchestrator.errors import Ambiguous, InputError, Refused
+from orchestrator.errors import Ambiguous, InputError, LedgerError, Refused
 from tests.answering.server import Body, FakeServer, asked_in, said, status
 from tests.manual_clock import ManualClock
 
@@ -116,6 +117,23 @@ def test_a_row_that_stands_twice_is_paid_for_once(server: FakeServer, tmp_path: 
     assert [one["expected"] for one in lines(result)] == ["yes", "yes", "other"]
 
 
+def test_drawn_answers_to_the_same_question_are_drawn_each_and_paid_for_once(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    server.answer = lambda body: said(f"drawn with {body['seed']}", body)
+    file = rows_file(tmp_path, chat("a"), chat("b"), chat("a", "other"), chat("a"))
+    drawn = Asking(temperature=0.8)
+    result = answered(file, server, asking=drawn)
+    assert [one["predicted"] for one in lines(result)] == [
+        f"drawn with {seed}" for seed in (0, 0, 1, 2)
+    ]
+    assert (result.paid, answered(file, server, asking=drawn).paid) == (4, 0)
+    # Servers draw where they are told no temperature, too.
+    unseeded = Asking(seed=None, extra={"temperature": None})
+    server.answer = lambda body: said("drawn", body)
+    assert answered(file, server, asking=unseeded).paid == 4
+
+
 def test_what_was_answered_before_is_not_asked_again(server: FakeServer, tmp_path: Path) -> None:
     file = numbered(tmp_path, 3)
     first = answered(file, server)
@@ -153,6 +171,38 @@ def test_an_interruption_keeps_what_was_answered(server: FakeServer, tmp_path: P
     result = answered(file, server)
     assert result.answered == 4
     assert sorted(server.questions) == [f"question {n}" for n in range(4)]
+
+
+def test_a_lease_can_be_kept_while_no_answer_comes(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_LOOK_UP_S", 0.01)
+    told: list[tuple[int, int]] = []
+
+    def answer(body: Body) -> Body:
+        assert server.let_go.wait(10)
+        return said("yes", body)
+
+    def progress(done: int, every: int) -> None:
+        told.append((done, every))
+        if len(told) == 5:
+            server.let_go.set()
+
+    server.answer = answer
+    assert answered(numbered(tmp_path, 1), server, on_progress=progress).answered == 1
+    assert told[:5] == [(0, 1)] * 5
+    assert told[-1] == (1, 1)
+
+
+def test_who_has_lost_the_lease_before_the_first_question_pays_for_nothing(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    def lost(*_: int) -> None:
+        raise LedgerError("another pass took over")
+
+    with pytest.raises(LedgerError):
+        answered(numbered(tmp_path, 3), server, on_progress=lost)
+    assert server.received == []
 
 
 def test_a_line_that_was_cut_by_a_crash_is_passed_over_and_told(

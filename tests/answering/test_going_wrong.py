@@ -119,6 +119,10 @@ def test_a_server_that_wants_hours_is_not_waited_for(server: FakeServer, tmp_pat
         answered(server, tmp_path, clock=clock)
     assert sum(clock.sleeps) == 0
     assert len(server.received) == 1
+    server.faults.extend([status(429, {"error": {"message": "slow"}}, retry_after="9999")] * 9)
+    with pytest.raises(Ambiguous, match="429: slow"):
+        answered(server, tmp_path, rows=9, clock=clock)
+    assert sum(clock.sleeps) == 0, "nobody waits in vain for the others"
 
 
 @pytest.mark.parametrize("in_headers", [True, False])

@@ -87,6 +87,24 @@ def test_what_is_no_verdict_is_asked_for_once_more_and_then_unjudged(
     assert len(server.received) == 4
 
 
+def test_what_judging_costs_and_a_verdict_that_was_cut_are_told(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    def answer(body: Body) -> Body:
+        if "long" in body["messages"][1]["content"]:
+            return said('{"score": 4, "rea', body, finish_reason="length")
+        return said(verdict(3), body)
+
+    server.answer = answer
+    for _ in range(2):  # the second time from what was kept
+        found = judged(server, to_judge("fine", "long", None), tmp_path / "judge.jsonl")
+        assert found.unjudged == {"row-1": "it was cut at the most tokens allowed"}
+        assert (found.prompt_tokens, found.new_tokens) == (3 * 7, 3 * 3)
+    server.answer = lambda body: {**said(verdict(3), body), "usage": None}
+    uncounted = judged(server, to_judge("other"))
+    assert (uncounted.prompt_tokens, uncounted.new_tokens) == (None, None)
+
+
 def test_a_refusal_leaves_the_row_unjudged_and_is_not_asked_again(server: FakeServer) -> None:
     filtered = {"error": {"message": "no", "code": "content_filter"}}
     server.answer = lambda body: said(verdict(4), body)
@@ -110,6 +128,8 @@ def test_what_the_ledger_keeps_holds_no_word_of_a_row(server: FakeServer) -> Non
         "unjudged": 0,
         "without_answer": 0,
         "asked_twice": 0,
+        "prompt_tokens": 7,
+        "new_tokens": 3,
     }
     assert "planted" in found.scores["row-0"].reason
 

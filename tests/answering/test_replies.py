@@ -48,6 +48,13 @@ def test_messages_become_one_text(message: Any, predicted: str) -> None:
     assert reply(message).predicted == predicted
 
 
+def test_a_thought_that_was_cut_is_not_closed_for_the_model() -> None:
+    cut = {"content": None, "reasoning_content": "two and"}
+    assert reply(cut, "length").predicted == "<think>\ntwo and"
+    assert reply({**cut, "content": "4"}, "length").predicted == "<think>\ntwo and\n</think>\n\n4"
+    assert reply(cut).predicted == "<think>\ntwo and\n</think>\n\n"
+
+
 def test_calls_are_kept_as_the_message_of_the_protocol() -> None:
     calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
     found = reply({"content": None, "tool_calls": calls}, "tool_calls")

@@ -61,7 +61,7 @@ def test_what_was_written_comes_back_filled_in(tmp_path: Path, suffix: str) -> N
     assert write_sample(file, rows(), ANSWER_QUALITY) == 0
     text = file.read_text(encoding="utf-8-sig")
     if suffix == ".csv":
-        text = text.replace("x,,,", 'x,4,"so, it is",').replace(",,,,b", ",,4,,b")
+        text = text.replace("x,,,", 'x,4,"so, it is",').replace(",,,,'b", ",,4,,'b")
     else:
         text = text.replace('"score": null', '"score": 4', 2).replace('"note": ""', '"note": "n"')
     file.write_text(text, encoding="utf-8")

@@ -75,6 +75,7 @@ def test_two_reviewers_get_the_same_answers_and_the_ledger_one_event(
     events = [one for one in stage.facts(run).events if one.kind == "audit_sampled"]
     assert [one.data["seed"] for one in events] == [3, 4]
     assert list(events[0].data["keys"]) == [row["key"] for row in first]
+    assert all(one.data["id"].startswith("s") for one in events), "a spreadsheet's number"
     assert events[0].data["condition"] == "tuned"
 
 
@@ -182,6 +183,21 @@ def test_an_evaluation_anew_of_the_same_answers_keeps_their_audits(
     stage.answer(run, tuned=answers_of(range(20)))
     stage.evaluate(run)
     assert audit_summary(stage.facts(run)) is None
+
+
+def test_one_reviewer_is_no_second_one_under_another_spelling(stage: Stage, tmp_path: Path) -> None:
+    run = stage.evaluated()
+    drawn = draw(stage, run, tmp_path / "s.jsonl", "-n", "4")
+    filled = fill(tmp_path / "f.jsonl", drawn, {drawn[0]["key"]: 5}, note="seen")
+    assert scored(stage, run, filled, "Zo\u00eb") == 0
+    for other in ("zoe\u0308", "ZO\u00cb", " Zo\u00eb "):
+        assert scored(stage, run, filled, other) == 2
+        assert "Zo\u00eb has scored answers" in stage.err
+    assert scored(stage, run, filled, "ZOE\u0308", "--replace", "--json") == 0
+    assert stage.json()["reviewer"] == "Zo\u00eb"
+    summary = audit_summary(stage.facts(run))
+    assert summary is not None
+    assert (summary.reviewers, summary.rows_shared) == (1, 0)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\x1bb", "a\u202eb"])
@@ -356,17 +372,22 @@ def test_a_judge_that_cannot_be_asked_leaves_no_event(stage: Stage) -> None:
 
 
 def test_rows_are_named_by_their_ids_where_they_have_some(stage: Stage, tmp_path: Path) -> None:
-    rows = [{**row, "id": f"=id {n}"} for n, row in enumerate(rows_of(range(6)))]
+    # Of the last four a spreadsheet would make a number, a date, a date and a number.
+    ids = ("=id 3", "b", "007", "1-2", "MAR1", "1e5")
+    rows = [{**row, "id": one} for one, row in zip(ids, rows_of(range(6)), strict=True)]
     run = stage.evaluated(range(6), expected=rows)
     file = tmp_path / "s.csv"
     assert stage("audit", "sample", run, "--out", file) == 0
     text = file.read_text(encoding="utf-8-sig")
-    assert "'=id 3" in text
+    assert all(f",'{one},s" in text for one in ids)
     file.write_text(text.replace(",,,", ",5,,"), encoding="utf-8")
     assert scored(stage, run, file, "Ann") == 0, stage.err
     event = stage.facts(run).last("audited")
     assert event is not None
-    assert {one["key"] for one in event.data["scores"]} == {f"=id {n}" for n in range(6)}
+    assert {one["key"] for one in event.data["scores"]} == {*ids}
+    # Some give back only what they showed.
+    file.write_text(file.read_text(encoding="utf-8").replace(",'", ","), encoding="utf-8")
+    assert scored(stage, run, file, "Bob") == 0, stage.err
 
 
 @pytest.fixture

@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.evaluation.benchmark_scripts import benchmark
+
 FOLDER = os.environ.get("ORCHESTRATOR_BFCL")
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bfcl_agreement.py"
 #: What the two must agree on in every answer, but for rows of theirs that contradict themselves.
 STRUCTURAL = (
     *("right", "right, other order", "right, other permitted values", "tool renamed"),
@@ -27,13 +26,7 @@ STRUCTURAL = (
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bfcl_agreement", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("bfcl_agreement")
 
 
 @pytest.mark.slow

@@ -149,6 +149,11 @@ def test_each_program_runs_once_and_never_more_than_two_at_a_time() -> None:
     assert most == code_runs.AT_ONCE == 2
 
 
+def test_what_programs_wrote_is_not_kept() -> None:
+    runs = Runs(run=lambda _program, _tests: Outcome(Verdict.PASSED, True, stdout=b"x" * 2**20))
+    assert runs.outcome("a", "b") == Outcome(Verdict.PASSED, True)
+
+
 def test_nothing_runs_before_a_row_is_scored_nor_for_a_constant_answer() -> None:
     def run(_program: str, _tests: str) -> Outcome:
         raise AssertionError("run")

@@ -5,29 +5,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.evaluation.benchmark_scripts import benchmark
 from tests.jail.machine import jail_or_skip
 
 FOLDER = os.environ.get("ORCHESTRATOR_HUMAN_EVAL")
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "code_agreement.py"
 
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("code_agreement", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark("code_agreement")
 
 
 @pytest.mark.slow

@@ -200,7 +200,7 @@ def test_chance_is_called_better_no_more_often_than_the_confidence_says() -> Non
     passed = 0
     for seed in range(200):
         before, after = (noisy("recall", 0.5, 25, 2 * seed + side) for side in (0, 1))
-        verdict = better_than(RECALL, after, before, 0.9, seed=seed)
+        verdict = better_than(RECALL, after, before, 0.9)
         assert verdict is not None
         passed += verdict.better
     # Four standard deviations of a count of 200 at 10 % are 17.

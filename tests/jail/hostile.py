@@ -82,6 +82,16 @@ PROCESSES = {
     "a regular expression that never ends": Hostile(
         "import re\nre.match(r'(a+)+$', 'a' * 64 + 'b')", (T,)
     ),
+    "another architecture's system calls": Hostile(
+        "import ctypes, mmap, platform\nharm = False\n"
+        "if platform.machine() == 'x86_64':\n"
+        "    harm = ctypes.CDLL(None).syscall(0x40000029, 2, 1, 0) != -1  # x32's socket\n"
+        "    code = mmap.mmap(-1, 4096, prot=7)\n"
+        "    code.write(b'\\xb8\\x66\\x01\\x00\\x00\\xcd\\x80\\xc3')  # i386's, by int 0x80\n"
+        "    ctypes.CFUNCTYPE(None)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()\n"
+        "    harm = True",
+        (K, A),
+    ),
     "higher limits for itself": tries(
         "import resource", "resource.setrlimit(resource.RLIMIT_NPROC, (4096, 4096))"
     ),
@@ -151,6 +161,9 @@ NETWORK_AND_FILES = {
     ),
     "the kernel's switches": Hostile(
         "import os\nharm = os.path.exists('/proc') or os.path.exists('/sys')"
+    ),
+    "a pipe with a name that nobody writes to": Hostile(
+        "import os\nos.mkfifo('/tmp/way')\nopen('/tmp/way').read()", (T,)
     ),
     "a symbolic link out": tries(
         "os.symlink({canary!r}, '/tmp/way')", "open('/tmp/way', 'a').write('harm')"
@@ -251,6 +264,24 @@ FORGED = {
         (A,),
         "import math\nassert math.isclose(1, 2)",
     ),
+    "another table of modules": Hostile(
+        "import sys, types\nother = types.ModuleType('math')\nother.isclose = lambda *a: True\n"
+        "sys.modules['math'] = other\nsys.modules = dict(sys.modules)",
+        (A,),
+        "import math\nassert math.isclose(1, 2)",
+    ),
+    "a part of a module that agrees": Hostile(
+        "import os.path, sys, types\nos.path.join = lambda *a: 'x'\n"
+        "sys.modules['os.path'] = types.ModuleType('os.path')",
+        (A,),
+        "from os import path\nimport os.path as p\nassert 'x' in (path.join('a', 'b'), "
+        "p.join('a', 'b'))",
+    ),
+    "a part of unittest that agrees": Hostile(
+        "import unittest.case\nunittest.case._AssertRaisesContext.__exit__ = lambda *a: True",
+        (A,),
+        "import unittest\nwith unittest.TestCase().assertRaises(ValueError): pass",
+    ),
     "a unittest that agrees": Hostile(
         "import unittest\nunittest.TestCase.assertEqual = lambda *a: None\n"
         "unittest.TestCase.__getattribute__ = lambda *a: lambda *b: None",
@@ -284,3 +315,12 @@ FORGED = {
 }
 
 ALL = {**PROCESSES, **MEMORY, **NETWORK_AND_FILES, **PRIVILEGES, **FORGED}
+#: What nothing but the clock ends: they sleep, or are as many as they can be at once.
+ENDED_BY_THE_CLOCK = frozenset(
+    {
+        "a fork bomb",
+        "a stop of its own group",
+        "sleep without end, deaf to SIGTERM",
+        "a pipe with a name that nobody writes to",
+    }
+)

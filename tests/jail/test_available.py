@@ -88,6 +88,22 @@ def test_something_that_is_no_jail_runs_nothing(
 
 
 @pytest.mark.parametrize(
+    ("place", "taken"),
+    [("bin", False), (".local/bin", False), (".pyenv/versions/3.11/bin", True)],
+)
+def test_a_python_whose_folder_is_the_users_own_is_not_shown_to_programs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str, taken: bool
+) -> None:
+    home = tmp_path.resolve()
+    python = home / place / "python3"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(sys, "_base_executable", str(python))
+    assert (python in available._pythons()) is taken
+
+
+@pytest.mark.parametrize(
     ("outcome", "words"),
     [
         (Outcome(Verdict.PASSED, True, stdout=b'["no network", "bounded memory"]'),

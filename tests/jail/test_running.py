@@ -49,6 +49,11 @@ def jailed() -> Jail:
          "import fractions\nassert type(Fraction(1)) is fractions.Fraction", Verdict.PASSED, ""),
         ("import unittest.mock as m", "from unittest import mock\nassert m is mock",
          Verdict.PASSED, ""),
+        ("import unittest.mock\ndef f(): return unittest.mock.Mock(return_value=3)()",
+         "import unittest\nassert f() == 3", Verdict.PASSED, ""),
+        (("import logging.handlers, sys, io\nsys.stdin = io.StringIO('3')\n"
+          "def f(): return logging.handlers.DEFAULT_TCP_LOGGING_PORT * int(input())"),
+         "import unittest\nassert f() == 9020 * 3", Verdict.PASSED, ""),
         ("import threading as t\nx = []\nt.Thread(target=x.append, args=(1,)).start()",
          "assert x == [1]", Verdict.PASSED, ""),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.session import next_command
 from orchestrator.errors import InputError
 from orchestrator.report.costs import run_cost
 from orchestrator.state import RunState
@@ -28,9 +29,17 @@ def trained_elsewhere(bench: Bench) -> tuple[str, Path]:
     return attempt.handle.id, bench.pipeline().adapter_folder(run)
 
 
+def source_of(bench: Bench, run: str) -> str:
+    """Where the weights of a run that was trained here lie in the bucket."""
+    collected = bench.facts(run).last("collected")
+    assert collected is not None
+    return str(collected.data["source"])
+
+
 def test_a_folder_with_an_adapter_anywhere_below_becomes_a_published_run(tmp_path: Path) -> None:
     with serving(tmp_path, "good") as bench:
         _, adapter = trained_elsewhere(bench)
+        (first,) = bench.ledger.run_ids()
         kept = tmp_path / "kept" / "deep er" / "checkpoint-9" / "adapter"
         shutil.copytree(adapter, kept)
         made = router(tmp_path)
@@ -42,8 +51,11 @@ def test_a_folder_with_an_adapter_anywhere_below_becomes_a_published_run(tmp_pat
         assert facts.last("evaluated") is not None
         assert len(bench.sandbox.vertex.jobs()) == 1  # that of the other run
         assert run_cost(facts).usd < 1
-        with pytest.raises(InputError, match=f"that is run {run} already"):
-            pipeline.adopt(made, str(tmp_path / "kept"))
+        for again in (tmp_path / "kept", kept.parent, kept, kept / "adapter_model.safetensors"):
+            with pytest.raises(InputError, match=f"that is run {run} already"):
+                pipeline.adopt(made, str(again))
+        with pytest.raises(InputError, match=f"that is run {first} already"):
+            pipeline.adopt(made, source_of(bench, first))
         same, is_new = pipeline.submit(made, again=False)
         assert (same.id, is_new) == (run, False)
 
@@ -116,4 +128,5 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
         outcome = pipeline.advance(run)
         assert outcome.status.state is RunState.FAILED
         assert "adapter refused" in outcome.status.reason
+        assert next_command(run, outcome.status) == f"orchestrator show {run}"  # nothing was logged
         assert len(bench.sandbox.vertex.jobs()) == 1

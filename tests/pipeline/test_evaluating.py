@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx
 import pytest
 
+from orchestrator import evaluation_actions
 from orchestrator.audits import Audits
 from orchestrator.errors import InputError
 from orchestrator.evaluation.evidence import Evidence
 from orchestrator.evaluation_actions import GivenAnswers
 from orchestrator.evaluation_facts import candidate, evaluation
+from orchestrator.evaluator import Evaluation, Question, evaluate
+from orchestrator.garbage import Category
 from orchestrator.pipeline import Outcome
 from orchestrator.planner import Prepared
 from orchestrator.sandbox.edge.rules import JobRule
@@ -24,6 +29,7 @@ from orchestrator.sandbox.running import Sandbox, SandboxOptions
 from orchestrator.sandbox.standins.base import Answers, StandInOptions
 from orchestrator.services.base import AttemptKind
 from orchestrator.state import Action, RunState
+from orchestrator.sweeping import Sweeper
 from tests.answering.server import asked_in, said, status
 from tests.answering.server import serving as endpoint_serving
 from tests.pipeline.bench import Bench
@@ -200,7 +206,29 @@ def test_of_two_runs_for_one_target_one_wins_and_the_other_is_held(tmp_path: Pat
             assert offered is not None
             files = hub.files(offered.data["repo"], offered.data["revision"])
             assert "adapter_model.safetensors" in files
+        only_the_winners_branch_is_removed(bench, *runs)
         assert bench.pipeline().publish_again(runs[1]).status.state is RunState.PUBLISHED
+
+
+def only_the_winners_branch_is_removed(bench: Bench, winner: str, held: str) -> None:
+    """Cleaning up leaves what may still be published, and what only another ledger knows."""
+    connections = bench.pipeline()._connections
+    sweeper = Sweeper(bench.settings, bench.ledger, connections, bench.clock)
+    offered = [candidate(bench.facts(run)) for run in (winner, held)]
+    (repo,) = {one.data["repo"] for one in offered if one is not None}
+    made, kept = (one.data["branch"] for one in offered if one is not None)
+    api = connections.hub_commits._api()
+    api.create_branch(repo, branch="candidate-of-others", revision="main")
+    before = {one.name for one in api.list_repo_refs(repo).branches}
+    found = sweeper.survey(older_than=timedelta(), others=True)
+    (item,) = [one for one in found.items if one.category is Category.CANDIDATES]
+    assert item.branch is not None
+    sweeper.remove(item)
+    after = {one.name for one in api.list_repo_refs(repo).branches}
+    assert before - after == {made}
+    assert {kept, "candidate-of-others"} <= after
+    again = sweeper.survey(older_than=timedelta(), others=True)
+    assert not [one for one in again.items if one.category is Category.CANDIDATES]
 
 
 def test_a_later_run_is_compared_with_what_is_published(tmp_path: Path) -> None:
@@ -219,15 +247,19 @@ def test_a_later_run_is_compared_with_what_is_published(tmp_path: Path) -> None:
         found = evaluation(bench.facts(second))
         assert found is not None
         assert Evidence.from_json(found.data).condition("published") is not None
+        assert not [line for line in bench.told if line.startswith("warning")]
 
 
-def test_answers_that_cannot_be_had_end_the_run_and_a_person_decides(tmp_path: Path) -> None:
+def test_answers_that_are_broken_end_the_run_and_a_person_decides(tmp_path: Path) -> None:
     with serving(tmp_path, "good") as bench:
         run = submit(bench, router(tmp_path))
-        rule = JobRule(outcome=JobOutcome.FAILED, face="jobs")
-        bench.sandbox.faults.add(rule)
+        files = ("base/predictions.jsonl",)
+        bench.sandbox.faults.add(
+            JobRule(outcome=JobOutcome.CUT_FILES, face="jobs", target="generate.py", files=files)
+        )
         outcome = finish(bench, run)
         assert outcome.status.state is RunState.FAILED, outcome
+        assert "the answers of base are broken: line 4: " in outcome.status.reason
         assert "--retry" in outcome.status.reason
         with pytest.raises(InputError, match="no answers by which it could be judged"):
             bench.pipeline().publish_again(run)
@@ -253,6 +285,9 @@ def test_without_a_job_the_answers_are_waited_for_and_taken_from_a_file(tmp_path
         held = bench.pipeline().evaluate(run, [GivenAnswers("tuned", wrong)])
         assert held.status.state is RunState.HELD
         assert "json_validity 0.000" in held.status.reason
+        judged = evaluation(bench.facts(run))
+        assert judged is not None
+        assert judged.data["conditions"][0]["note"].endswith("; its answers were given as a file")
         done = bench.pipeline().evaluate(run, [GivenAnswers("tuned", right)])
         assert done.status.state is RunState.PUBLISHED, done
         with pytest.raises(InputError, match="is published"):
@@ -305,8 +340,14 @@ def test_no_text_of_a_row_reaches_the_ledger(tmp_path: Path) -> None:
 
 
 def test_an_endpoint_answers_every_row_once_and_is_taken_up_where_it_stopped(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def kept(question: Question) -> Evaluation:
+        # Scoring may take longer than a lease: a second pass must not begin it too.
+        assert "keep-lease" in {one.name for one in threading.enumerate()}
+        return evaluate(question)
+
+    monkeypatch.setattr(evaluation_actions, "evaluate", kept)
     with serving(tmp_path, "good") as bench, endpoint_serving() as server:
         block = (
             f"{{scorer: route-plan, split: validation, service: endpoint, url: '{server.base_url}'"
@@ -346,16 +387,17 @@ def test_a_run_can_be_held_until_people_have_looked_at_its_answers(tmp_path: Pat
         assert outcome.status.state is RunState.HELD
         assert "nobody has scored answers (orchestrator audit)" in outcome.status.reason
         audits, folder = Audits(bench.ledger, bench.clock), bench.pipeline().run_folder(run)
-        for reviewer, score, state in (
-            ("Ann", 2, RunState.HELD),
-            ("Bob", 5, RunState.HELD),
-            ("Cid", 5, RunState.PUBLISHED),
+        for reviewer, score, state, scored in (
+            ("Eve", 5, RunState.HELD, 3),  # of four that were drawn
+            ("Ann", 3, RunState.HELD, 4),
+            ("Bob", 5, RunState.PUBLISHED, 4),
         ):
             drawn = audits.draw(run, folder, count=4, seed=1, condition="tuned")
             file = tmp_path / f"{reviewer}.jsonl"
             audits.write(run, drawn, file, blind=False)
-            lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-            file.write_text("".join(json.dumps({**row, "score": score}) + "\n" for row in lines))
+            lines = list(map(json.loads, file.read_text(encoding="utf-8").splitlines()))
+            rated = [{**row, "score": score} for row in lines[:scored]] + lines[scored:]
+            file.write_text("".join(f"{json.dumps(row)}\n" for row in rated))
             audits.record(run, folder, file, reviewer=reviewer, replace=False)
             assert bench.pipeline().evaluate(run).status.state is state, reviewer
         card = bench.pipeline().adapter_folder(run) / "README.md"

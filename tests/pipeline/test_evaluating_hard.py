@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import submission
+from orchestrator.cancellation import consequences
+from orchestrator.cli.session import next_command
 from orchestrator.errors import InputError
 from orchestrator.evaluation_actions import GivenAnswers
 from orchestrator.evaluation_facts import CHANGED, candidate, evaluation, newest
@@ -203,11 +205,17 @@ def test_a_run_cancelled_while_it_is_answered_launches_nothing_more(tmp_path: Pa
             bench.sandbox.vertex.wait_until_ended(one.name)
         bench.pipeline().poll([run])
         (job,) = bench.sandbox.jobs.jobs()
+        said = " ".join(consequences(bench.facts(run), bench.pipeline().view(run).status))
+        assert "the tuned model stays, and this job leaves no answers" in said
+        assert "whole job" not in said  # what the plan estimates is the training's cost
         bench.pipeline().cancel(run)
         bench.sandbox.jobs.wait_until_ended(job.id)
         outcome = bench.pipeline().poll([run])[0]
         assert outcome.status.state is RunState.CANCELLED, outcome
         assert bench.pipeline().poll([run])[0].status.action is Action.DONE
+        # What was trained is not to be paid for once more.
+        following = f"orchestrator evaluate {run} --predictions FILE"
+        assert next_command(run, outcome.status) == following
         held = bench.pipeline().override(run, reason="seen by hand", by="ada")
         assert held.status.state is RunState.HELD  # it was cancelled, after all
         assert bench.pipeline()._connections.hub.head(target(bench, run)) is None

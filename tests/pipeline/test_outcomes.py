@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from huggingface_hub import HfApi
 
+from orchestrator.cli.session import Session
+from orchestrator.cli.watch import watch
+from orchestrator.pipeline import Outcome
 from orchestrator.sandbox.config import SandboxConfig
 from orchestrator.sandbox.edge.rules import FaultPlan, JobRule, RequestRule
 from orchestrator.sandbox.running import USER, Sandbox, SandboxOptions
 from orchestrator.sandbox.vertex.conduct import VertexConduct
-from orchestrator.state import RunState
+from orchestrator.state import Action, RunState, Status
 from tests.manual_clock import ManualClock
 from tests.pipeline.bench import Bench
 from tests.pipeline.shell import Shell
@@ -125,3 +128,28 @@ def test_a_quota_that_is_used_up_is_waited_for_as_long_as_the_service_asks(tmp_p
         assert bench.finish(second.id).status.state is RunState.PUBLISHED
         assert len(bench.sandbox.vertex.jobs()) == 2
         assert bench.sandbox.vertex.create_calls == 3
+
+
+def test_a_bug_is_called_one_by_commands_about_one_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = bench.submit()
+    attempt = bench.facts(run).tune
+    assert attempt is not None
+    assert attempt.handle is not None
+    bench.sandbox.vertex.wait_until_ended(attempt.handle.id)
+
+    def broken(*_: object) -> None:
+        raise KeyError("planted")
+
+    monkeypatch.setattr("orchestrator.run_actions.RunActions.collect", broken)
+    shell = Shell(bench, monkeypatch, capsys)
+    for command in (["evaluate", run], ["poll", "--watch", run]):
+        assert shell(*command) == 3
+        assert "this is a bug of orchestrator: KeyError: 'planted'" in shell.err
+
+
+def test_to_be_evaluated_is_all_that_a_spec_may_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = Outcome("run", Status(RunState.EVALUATED, Action.DONE))
+    monkeypatch.setattr("orchestrator.cli.watch.poll_until_ended", lambda *_: (done,))
+    assert watch(cast("Session", None), ["run"], 1.0) == 0

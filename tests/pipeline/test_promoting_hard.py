@@ -29,6 +29,7 @@ from tests.pipeline.test_evaluating import (
 )
 from tests.pipeline.test_killed import AFTER_CREATE, submit_and_die
 from tests.plans import router_plan
+from tests.router_spec import SPEC, plan
 
 BETTER = """
 evaluation: {scorer: route-plan, split: validation}
@@ -75,6 +76,24 @@ def test_only_a_person_who_was_shown_the_other_commit_lets_a_run_publish_on_it(
         assert outcome.status.state is RunState.HELD, outcome
         assert "somebody published meanwhile" in outcome.status.reason
         assert bench.pipeline().publish_again(run).status.state is RunState.PUBLISHED
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_public_repo_is_no_place_for_what_shall_be_private(
+    bench: Bench, tmp_path: Path, written: bool
+) -> None:
+    repo = bench.pipeline()._connections.hub.check_write("router-llama-3.1-8b-adapter")
+    bench.pipeline()._connections.hub.ensure_repo(repo, private=False)
+    text = SPEC if written else SPEC.replace("  private: true\n", "")
+    assert written == (text == SPEC)
+    prepared = plan(tmp_path, spec=text, limit=20)
+    if written:
+        with pytest.raises(InputError, match=r"but .* is there already, and public"):
+            bench.pipeline().submit(prepared, again=False)
+        assert bench.ledger.run_ids() == []
+    else:
+        bench.pipeline().submit(prepared, again=False)
+        assert any(line.startswith(f"warning: {repo} is there already") for line in bench.told)
 
 
 def test_a_tag_that_somebody_set_holds_the_run_and_says_what_to_do(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Losses of expected answers that jobs really measured, from the spec to the evidence."""
+"""A full model that a job really trained: offered, loaded as the tuned one, its losses measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.evaluation.evidence import Evidence
-from orchestrator.evaluation_facts import evaluation
+from orchestrator.evaluation_facts import candidate, evaluation
 from orchestrator.pipeline import Outcome
 from orchestrator.sandbox.running import Sandbox, SandboxOptions
 from orchestrator.sandbox.standins.base import StandInOptions
@@ -38,9 +38,10 @@ def finished(bench: Bench, run: str) -> Outcome:
     return outcome
 
 
-def test_a_tuned_model_finds_the_expected_answers_likelier_than_its_base(tmp_path: Path) -> None:
+def test_a_full_model_finds_the_expected_answers_likelier_than_its_base(tmp_path: Path) -> None:
     needs_training()
-    made = jobs_plan(tmp_path, rows=100, adapter=True, replace=("gates: none\n", GATES))
+    made = jobs_plan(tmp_path, rows=100, replace=("gates: none\n", GATES))
+    assert made.plan.hyperparameters.mode == "full"
     (tmp_path / "sandbox").mkdir()
     options = SandboxOptions(
         stand_in="tiny", training=StandInOptions(answers="real", epochs=1, rows=24)
@@ -54,6 +55,17 @@ def test_a_tuned_model_finds_the_expected_answers_likelier_than_its_base(tmp_pat
             assert found is not None, outcome
             evidence = Evidence.from_json(found.data)
             folder = bench.settings.runs_dir / run
+            offered = candidate(bench.facts(run))
+            assert offered is not None
+            files = bench.pipeline()._connections.hub.files(
+                offered.data["repo"], offered.data["revision"]
+            )
+            assert "model.safetensors" in files
+            assert "adapter_config.json" not in files
+            (command,) = (
+                job.command for job in bench.sandbox.jobs.jobs() if "generate.py" in job.command
+            )
+            assert any(word.startswith("model=") for word in command)
         finally:
             bench.ledger.close()
     losses = {one.name: one.metric("loss") for one in evidence.conditions}

@@ -67,6 +67,13 @@ def test_the_shape_of_the_loss_is_told_with_its_numbers(
     assert any(char.isdigit() for char in found[name].rule)
 
 
+def test_a_loss_that_rises_is_not_said_to_fall(plan: Plan) -> None:
+    found = said(plan, loss=[1.0 + step / 100 for step in range(20)])
+    assert list(found) == ["does not converge"]
+    assert "17 % more" in found["does not converge"].seen
+    assert "higher learning rate" not in found["does not converge"].remedy
+
+
 def test_a_loss_that_falls_and_settles_is_no_reason_for_advice(plan: Plan) -> None:
     assert said(plan, loss=SETTLED) == {}
 

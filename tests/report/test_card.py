@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from orchestrator.ledger import ADOPTED
 from orchestrator.report.card import card_files, model_card
-from orchestrator.services.base import Handle
-from tests.plans import router_plan
+from orchestrator.services.base import AttemptState, Handle
+from tests.plans import jobs_plan, router_plan
 from tests.report.card_runs import (
+    JOBS,
     VERTEX,
     CardRun,
     make_run,
@@ -54,7 +56,8 @@ def test_time_cost_and_jobs_are_told(trained: CardRun) -> None:
     found = dict(
         row for row in rows_of(section(model_card(trained.view), "## Training")) if len(row) == 2
     )
-    assert found["time at the service"] == "754 s"
+    assert found["time of the training at the service"] == "754 s"
+    assert found["time of all jobs at the service"] == "754 s"
     assert found["jobs"] == "1 × tune"
     assert found["cost of all jobs"].startswith("about $")
     assert "not a bill" in found["cost of all jobs"]
@@ -84,9 +87,9 @@ def test_a_rehearsal_says_so_and_offers_no_deployment(trained: CardRun) -> None:
 
 def test_the_same_facts_give_the_same_bytes(trained: CardRun) -> None:
     run = trained.with_gates().evaluated()
-    files = card_files(run.view)
-    assert model_card(run.view, files) == model_card(run.view, card_files(run.view))
-    assert files == card_files(run.view)
+    files, again = card_files(run.view), card_files(run.view)
+    assert files == again
+    assert model_card(run.view, files) == model_card(run.view, again)
 
 
 def test_pictures_lie_beside_the_card_and_are_shown_in_it(trained: CardRun) -> None:
@@ -102,6 +105,7 @@ def test_pictures_lie_beside_the_card_and_are_shown_in_it(trained: CardRun) -> N
     assert all(content.startswith(PNG) for content in files.values())
     card = model_card(view, files)
     assert all(card.count(f"]({name})") == 1 for name in files)
+    assert "](plots/loss.png) Loss\n" in card
     assert "](plots/" not in model_card(view)
 
 
@@ -109,7 +113,7 @@ def test_without_pillow_the_card_has_its_tables(
     trained: CardRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = trained.evaluated().view
-    with_pictures = model_card(view, card_files(view))
+    with_pictures = model_card(view, ("plots/conditions.png", "plots/loss.png"))
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert card_files(view) == {}
     pictures = [line for line in with_pictures.splitlines() if line.startswith("![")]
@@ -122,8 +126,59 @@ def test_an_adopted_model_is_said_to_be_trained_before(trained: CardRun) -> None
     tune = trained.facts.tune
     assert tune is not None
     adopted = replace(tune, handle=Handle(ADOPTED, "/home/me/adapter"))
-    card = model_card(replace(trained, facts=replace(trained.facts, attempts=(adopted,))).view)
+    facts = replace(trained.evaluated().facts, attempts=(adopted,))
+    card = model_card(replace(trained, facts=facts).view)
     assert "trained before this run, which adopted it" in card
     assert "tuned on" not in card
+    # Nobody here saw what it was trained on.
+    assert "it was trained on none of them" not in card
+    assert "One training with one seed" not in card
+    assert "on which rows, is not known" in card
     assert "| jobs | none of this run |" in card
     assert "cost of all jobs" not in card
+
+
+def values_of(run: CardRun) -> dict[str, str]:
+    """What stands in the table on the training."""
+    table = rows_of(section(model_card(run.view), "## Training"))
+    return dict(row for row in table if len(row) == 2)
+
+
+def test_the_time_of_a_training_that_went_on_in_a_second_job_is_that_of_both(
+    trained: CardRun,
+) -> None:
+    tune = trained.facts.tune
+    assert tune is not None
+    assert tune.snapshot is not None
+    first = replace(tune, snapshot=replace(tune.snapshot, state=AttemptState.FAILED))
+    second = replace(tune, id="second", ordinal=2)
+    facts = replace(trained.facts, attempts=(first, second))
+    assert replace(trained, facts=facts).view.training_seconds == 2 * 754
+    told = values_of(replace(trained, facts=facts))
+    assert told["time of the training at the service"] == "1,508 s"
+    assert told["jobs"] == "2 × tune"
+    goes_on = replace(second, snapshot=None)
+    facts = replace(trained.facts, attempts=(first, goes_on))
+    assert replace(trained, facts=facts).view.training_seconds is None
+
+
+def test_what_trained_is_named_where_the_job_told(tmp_path: Path) -> None:
+    made = make_run(tmp_path, jobs_plan(tmp_path, adapter=True).plan, JOBS)
+    assert "libraries" not in values_of(made)
+    told = {"datasets": "5.2.0", "torch": "2.13.0+cu130"}
+    made = made.with_event("collected", {"summary": {}, "libraries": told})
+    # The word stands in the address of the repo of rows too, which is masked.
+    assert values_of(made)["libraries"] == "datasets 5.2.0, torch 2.13.0+cu130"
+
+
+def test_a_training_that_ended_by_itself_does_not_claim_all_its_epochs(tmp_path: Path) -> None:
+    made = make_run(tmp_path, jobs_plan(tmp_path, adapter=True).plan, JOBS)
+    recipe = made.facts.run.plan.recipe
+    assert recipe is not None
+    epochs = made.facts.run.plan.hyperparameters.epochs
+    patient = made.with_plan(recipe=recipe.model_copy(update={"plateau_patience": 2}))
+    early = tuple(one for one in made.metrics if (one.epoch or 0) <= epochs / 2)
+    assert values_of(made)["epochs"] == f"{epochs}"
+    assert values_of(replace(patient, metrics=early))["epochs"].startswith(
+        f"{epochs} at most; it ended at "
+    )

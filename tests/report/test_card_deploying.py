@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -80,6 +81,16 @@ def test_ollama_gets_adapters_only_of_the_models_that_it_lists(
     card = model_card(trained.with_plan(model={"hub_id": base}).view)
     assert ("ADAPTER ./adapter" in card) is listed
     assert ("does not list this base model" in card) is not listed
+
+
+def test_ollama_gets_no_adapter_of_a_quantized_training(tmp_path: Path) -> None:
+    made = make_run(tmp_path, jobs_plan(tmp_path, adapter=True).plan, JOBS)
+    recipe = made.facts.run.plan.recipe
+    assert recipe is not None
+    made = made.with_plan(model={"hub_id": "meta-llama/Llama-3.1-8B-Instruct"})
+    assert "ADAPTER ./adapter" in model_card(made.view)
+    quantized = made.with_plan(recipe=recipe.model_copy(update={"quantization": "4bit"}))
+    assert "ADAPTER ./adapter" not in model_card(quantized.view)
 
 
 def test_a_whole_model_is_loaded_and_served_as_one(jobs: CardRun) -> None:

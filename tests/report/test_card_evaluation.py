@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.evaluation.comparison import compare
 from orchestrator.evaluation.evidence import Alarm, GateVerdict
+from orchestrator.evaluation.scores import MetricKind, Part, RowScores
+from orchestrator.ledger import Artifact
 from orchestrator.report.card import model_card
 from tests.plans import router_plan
 from tests.report.card_runs import (
@@ -182,3 +185,39 @@ def test_audits_are_counted_without_names_and_compared(trained: CardRun) -> None
 def test_audits_of_an_earlier_evaluation_are_not_told(trained: CardRun) -> None:
     run = trained.evaluated().with_event("audited", audit("anna", 5)).evaluated()
     assert "Answers that were looked at" not in model_card(run.view)
+
+
+def test_the_card_says_who_answered_whatever_was_planned(trained: CardRun) -> None:
+    def said(uri: str) -> str:
+        answers = Artifact("answers", "tuned", uri, 1, "ab" * 32)
+        asked = trained.evaluated().with_event("answers_given", {}).evaluated()
+        facts = replace(asked.facts, artifacts=(*asked.facts.artifacts, answers))
+        return section(model_card(replace(asked, facts=facts).view), "## Evaluation")
+
+    assert "A job of Hugging Face Jobs loaded" in said("hf://me/candidates@ab/predictions.jsonl")
+    assert "An endpoint that served the model answered." in said("asked:tuned")
+    given = said("given:tuned")
+    assert "The answers were given as a file." in given
+    assert "Hugging Face Jobs" not in given
+
+
+def test_p_values_are_called_what_they_are(trained: CardRun) -> None:
+    before, after = (
+        RowScores("a", {"m": Part(0, 1)}, {}, ()),
+        RowScores("a", {"m": Part(1, 1)}, {}, ()),
+    )
+    found = compare(MetricKind("m", "", True), [before] * 1, [after] * 1, seed=1)
+    assert found is not None
+    assert found.p_value == 1.0  # one-sided it were a half
+    card = model_card(trained.evaluated().view)
+    assert "elsewhere; two-sided." in section(card, "### Compared row by row")
+
+
+def test_figures_of_fewer_rows_say_of_how_many(trained: CardRun) -> None:
+    found = full_evidence()
+    place = next(n for n, one in enumerate(found.conditions) if one.name == "base")
+    base = found.conditions[place]
+    fewer = replace(base, metrics=(replace(base.metrics[0], rows=9), *base.metrics[1:]))
+    conditions = (*found.conditions[:place], fewer, *found.conditions[place + 1 :])
+    card = model_card(trained.evaluated(replace(found, conditions=conditions)).view)
+    assert rows_of(section(card, "### All metrics"))[2][3].endswith("] of 9")

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.report.differences import LONGEST, Piece, cut, differences, laid_out
+from orchestrator.report.differences import (
+    LONGEST,
+    Piece,
+    cut,
+    differences,
+    laid_out,
+    say_the_same,
+)
 
 
 def marked(expected: str, said: str) -> str:
@@ -66,6 +73,17 @@ def test_indents_are_not_marked() -> None:
 def test_long_texts_are_cut_and_say_so() -> None:
     assert cut("x" * (LONGEST + 10)).endswith("(10 more characters)")
     assert cut("x" * LONGEST) == "x" * LONGEST
+
+
+def test_what_differs_behind_the_cut_is_not_the_same() -> None:
+    start = "word " * LONGEST
+    assert laid_out(f"{start} one", f"{start} two") == (cut(start + " one"),) * 2
+    assert not say_the_same(f"{start} one", f"{start} two")
+    assert say_the_same(f"{start} one", f"{start}  one\n")
+
+
+def test_a_key_that_stands_twice_is_no_json_that_is_as_expected() -> None:
+    assert not say_the_same('{"a": 2}', '{"a": 1, "a": 2}')
 
 
 @pytest.mark.parametrize(

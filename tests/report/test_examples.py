@@ -131,6 +131,17 @@ def test_no_answer_at_all_is_shown_as_none(runs: Runs) -> None:
     assert (said.answered, said.pieces, said.is_as_expected) == (False, (), False)
 
 
+def test_an_answer_that_differs_behind_the_cut_is_not_called_as_expected(runs: Runs) -> None:
+    run = runs.add()
+    runs.answers(run, OUTCOMES)
+    file = runs.home / "runs" / run.id / "answers" / "tuned.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    long = {"expected": "word " * 2000 + "one", "predicted": "word " * 2000 + "two"}
+    write_lines(file, [{**line, **long} for line in lines])
+    gained = example_groups(evidence(OUTCOMES), answers_of(runs, run.id), most=3)[0]
+    assert not gained.examples[0].said[1].is_as_expected
+
+
 def test_causes_are_counted_for_both_models_with_examples(runs: Runs) -> None:
     run, found = runs.add(), outcomes()
     runs.answers(run, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -139,6 +140,43 @@ def test_bars_below_nothing_and_far_above_one_fit() -> None:
     for shape in draw_bars(plot, NARROW).shapes:
         if isinstance(shape, Line):
             assert all(0 <= x <= NARROW for x, _ in shape.points)
+
+
+@pytest.mark.parametrize(
+    "ends", [(math.inf,) * 3, (1.0, 0.5, math.inf), (math.nan,) * 3, (5e-324, 0.0, 5e-324)]
+)
+def test_bars_beyond_all_numbers_end_where_the_picture_does(
+    ends: tuple[float, float, float],
+) -> None:
+    found = ConditionFigures("tuned", "", (Figures(METRIC, *ends, 9),))
+    plot = conditions_plot(evidence([(True, True)], conditions=(found,)), METRIC)
+    assert plot is not None
+    for box in boxes(draw_bars(plot, NARROW)):
+        assert 0 <= box.x <= box.x + box.width <= NARROW
+
+
+def test_a_name_beside_a_bar_is_cut_where_the_picture_ends() -> None:
+    found = ConditionFigures("a-name-of-ones-own" * 5, "", (Figures(METRIC, 0.5, 0.4, 0.6, 9),))
+    plot = conditions_plot(evidence([(True, True)], conditions=(found,)), METRIC)
+    assert plot is not None
+    words = [s for s in draw_bars(plot, NARROW).shapes if isinstance(s, Words)]
+    assert all(s.anchor != "start" or s.x + len(s.text) * 6.72 <= NARROW for s in words)
+
+
+@pytest.mark.parametrize("values", [[math.nan] * 3, [math.inf, 1.0], [1e308, -1e308], [1e-320]])
+def test_what_no_plot_could_show_is_left_out_of_curves(values: list[float]) -> None:
+    points = [Metric("loss", step, value) for step, value in enumerate(values, 1)]
+    for plot in curve_plots(points):
+        assert all(abs(value) < 1e300 for value in plot.curves[0].values)
+        draw_curves(plot, WIDE)
+
+
+def test_the_last_step_is_written_inside_the_picture() -> None:
+    (plot,) = curve_plots([Metric("loss", step, 1 / step) for step in (1, 10_000)])
+    (last,) = [
+        s for s in draw_curves(plot, WIDE).shapes if isinstance(s, Words) and s.text == "10,000"
+    ]
+    assert (last.anchor, last.x) == ("end", WIDE)
 
 
 def test_the_card_gets_its_plots_with_words_and_tables() -> None:

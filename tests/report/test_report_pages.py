@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.evaluation.evidence import Alarm
 from orchestrator.report.evaluated import UnreadableEvaluation, evaluation_of
 from orchestrator.report.report_page import INDEX, report_pages
 from orchestrator.report.run_report import RunReport
@@ -96,6 +97,17 @@ def test_text_from_outside_is_escaped_wherever_it_stands(runs: Runs, evaluated: 
         assert "<script" not in page
         assert set("\x1b\u202e") & set(page) == set()
     assert pages(runs, evaluated)[evaluated.page].count("&lt;script&gt;alert(1)") >= 5
+
+
+def test_a_megabyte_of_text_stands_on_a_page_once_and_cut(runs: Runs) -> None:
+    run = runs.add()
+    huge = "x" * 1_000_000
+    runs.tune(run, AttemptState.FAILED, error=huge)
+    found = evidence(outcomes(), alarms=(Alarm("alike", huge),), scorer=huge, split=huge)
+    runs.event(run, "evaluated", found.to_json())
+    page = pages(runs, runs.report(run))[f"{run.id}.html"]
+    assert len(page) < 100_000
+    assert "… (998,000 more characters)" in page
 
 
 def test_names_of_slices_causes_conditions_and_alarms_are_escaped_too(runs: Runs) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Ambiguous, InputError, RefusalKind, Refused
+from orchestrator.errors import Ambiguous, Conflict, InputError, RefusalKind, Refused
 from orchestrator.stores.hub_commits import HubCommits
 from tests.services.vertex_bench import TestClock
 from tests.stores.hub_stage import WEIGHTS, HubStage, hub_stage
@@ -73,6 +73,22 @@ def test_models_can_be_committed_to_as_well(
 ) -> None:
     revision = commits.commit_files("lab/base", "model", files)
     assert stage.api.model_info("lab/base").sha == revision
+
+
+def test_a_branch_that_others_committed_to_is_not_deleted(
+    stage: HubStage, commits: HubCommits, files: dict[str, Path]
+) -> None:
+    left = commits.commit_files("lab/base", "model", files, branch="candidate-1")
+    (path, file), *_ = files.items()
+    moved = commits.commit_files(
+        "lab/base", "model", {f"{path}.theirs": file}, branch="candidate-1"
+    )
+    with pytest.raises(Conflict, match="has moved on"):
+        commits.delete_branch("lab/base", "candidate-1", at=left)
+    commits.delete_branch("lab/base", "candidate-1", at=moved)
+    commits.delete_branch("lab/base", "candidate-1", at=moved)
+    commits.delete_branch("lab/none", "candidate-1", at=moved)
+    assert [one.name for one in stage.api.list_repo_refs("lab/base").branches] == ["main"]
 
 
 def test_what_is_there_is_not_sent_again_and_makes_no_commit(

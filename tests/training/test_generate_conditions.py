@@ -86,14 +86,14 @@ def test_conditions_are_read_whatever_a_path_holds(folder: Path) -> None:
             ["tuned", "adapter=a,b: c=d", "other-base=yes"],
             ["base"],
             ["few-shot", "count=4", "shots=rows.jsonl"],
-            ["whole", "model=tuned"],
+            ["whole", "model=tuned", "may-fail=yes"],
         ]
     )
     assert found == [
         Condition("tuned", adapter=Path("a,b: c=d"), other_base=True),
         Condition("base"),
         Condition("few-shot", shots=Path("rows.jsonl"), count=4),
-        Condition("whole", model=Path("tuned")),
+        Condition("whole", model=Path("tuned"), may_fail=True),
     ]
 
 
@@ -115,6 +115,7 @@ def test_conditions_are_read_whatever_a_path_holds(folder: Path) -> None:
         (["--condition", "t", "model=no"], "t: model=no: is no folder"),
         (["--condition", "t", "other-base=maybe"], "other-base=maybe: must be yes or no"),
         (["--condition", "base", "--adapter", "tuned"], "--adapter must be said in a condition"),
+        (["--condition", "t", "may-fail=maybe"], "t: may-fail=maybe: must be yes or no"),
         (["--condition", "base", "--condition", "t", "adapter=no"], "t: no/adapter_config.json"),
     ],
 )
@@ -206,7 +207,23 @@ def test_a_condition_that_fails_stops_the_rest_and_leaves_what_others_answered(
     assert [one.parent.name for one in Path("out").glob("*/predictions.jsonl")] == ["base"]
 
 
-@pytest.mark.parametrize("later", [[], ["--condition", "late"]])
+@pytest.mark.parametrize(
+    ("broken", "told"), [("failed", "out of memory"), ("no", "no/adapter_config.json: is not ")]
+)
+def test_a_condition_that_may_fail_is_told_and_the_rest_is_answered(
+    folder: Path, broken: str, told: str
+) -> None:
+    more = ["--condition", "base", "--condition", "published", f"adapter={broken}", "may-fail=yes"]
+    code, events, _ = answer(folder, *more, "--condition", "late")
+    assert code == 0
+    (failed,) = (one for one in events if one["event"] == "failed")
+    assert failed["condition"] == "published"
+    assert failed["message"].startswith(told)
+    assert events[-1]["conditions"] == ["base", "late"]
+    assert {one.parent.name for one in Path("out").glob("*/predictions.jsonl")} == {"base", "late"}
+
+
+@pytest.mark.parametrize("later", [[], ["may-fail=yes", "--condition", "late", "may-fail=yes"]])
 def test_a_signal_ends_the_condition_that_runs_and_begins_no_other(
     folder: Path, later: list[str]
 ) -> None:

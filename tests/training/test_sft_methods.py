@@ -118,7 +118,7 @@ def test_a_full_training_changes_every_weight_and_leaves_a_model(trained: Traine
     assert names == {
         *("model.safetensors", "config.json", "generation_config.json", "tokenizer.json"),
         *("tokenizer_config.json", "chat_template.jinja", "trainer_state.json"),
-        "eval_results.json",
+        *("eval_results.json", "libraries.json"),
     }
     assert _changed(trained, "full") == _tensors(trained.final("full") / "model.safetensors").keys()
     start = trained.events("full")[0]

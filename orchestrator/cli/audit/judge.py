@@ -70,5 +70,8 @@ def judge(
     for why in sorted(set(judged.unjudged.values())):
         many = sum(one == why for one in judged.unjudged.values())
         note(f"{counted(many, 'answer')} without a verdict: {why}")
+    if judged.new_tokens:
+        read = f"{judged.prompt_tokens or 0:,} tokens were read by the judge"
+        note(f"{read}, {judged.new_tokens:,} written")
     note(f"next: orchestrator audit show {run_id}")
     return 0

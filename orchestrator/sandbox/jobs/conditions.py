@@ -14,6 +14,12 @@ def condition_values(command: Sequence[str], key: str) -> list[str]:
     ]
 
 
+def condition_models(command: Sequence[str]) -> list[str]:
+    """The adapters and full models that its conditions answer with, in order."""
+    values = (word.partition("=") for word, inside in _words(command) if inside)
+    return [value for key, _, value in values if key in ("adapter", "model")]
+
+
 def with_condition_values(
     command: Sequence[str], key: str, change: Callable[[str], str]
 ) -> tuple[str, ...]:

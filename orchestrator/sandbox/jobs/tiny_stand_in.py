@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.sandbox.jobs.conditions import condition_values
+from orchestrator.sandbox.jobs.conditions import condition_models
 from orchestrator.sandbox.jobs.fewer_rows import with_fewer_rows
 from orchestrator.sandbox.jobs.finishing import done_without
 from orchestrator.sandbox.jobs.made_up_answers import made_up_answers
@@ -91,13 +91,13 @@ class TinyJobStandIn:
         return command, [*lightened_lines, *lines]
 
     def _base(self, command: Sequence[str], files: Files) -> Path:
-        """The model for the rows of a training, or the one that an adapter was trained on."""
+        """The model for the rows of a training, or the one that was tuned."""
         train, rows = value_of(command, "--train"), value_of(command, "--rows")
         one = value_of(command, "--adapter")
-        adapters = [one] if one is not None else condition_values(command, "adapter")
+        tuned = [one] if one is not None else condition_models(command)
         found = None
         if train is None:
-            found = self._base_of(files(adapters[0])) if adapters else None
+            found = self._base_of(files(tuned[0])) if tuned else None
             # Before and after a training, the same model should answer.
             found = found or last_base(self._root)
         if found is not None:
@@ -111,9 +111,9 @@ class TinyJobStandIn:
                 f"tiny: the model for the rows could not be made: {error}"
             ) from error
 
-    def _base_of(self, adapter: Path) -> Path | None:
-        """The model with the same words as the tokenizer that was kept with an adapter."""
-        words = _words(adapter / "tokenizer.json")
+    def _base_of(self, tuned: Path) -> Path | None:
+        """The model with the same words as the tokenizer that was kept with what was tuned."""
+        words = _words(tuned / "tokenizer.json")
         if words is None:
             return None
         found = (base for base in bases(self._root) if _words(base / "tokenizer.json") == words)

@@ -46,6 +46,8 @@ def arrange(trained: Path, output: Path, layout: Layout) -> None:
     numbered = sorted(trained.glob("checkpoint-*"), key=_step)
     for folder in numbered[-MOST_CHECKPOINTS:]:
         shutil.move(folder, checkpoints / folder.name)
+    # The real service does not tell with what it trained.
+    (trained / "final/libraries.json").unlink(missing_ok=True)
     _place(trained / "final", checkpoints, layout)
 
 

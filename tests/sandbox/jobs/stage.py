@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi, Volume
 from starlette.routing import Route
 
+import orchestrator
 from orchestrator.sandbox.edge.book import FaultBook
 from orchestrator.sandbox.edge.clock import SandboxClock
 from orchestrator.sandbox.edge.faults import HttpFaults
@@ -142,3 +144,25 @@ def scripts(api: HfApi, files: dict[str, str], name: str = "alice/code") -> str:
     operations = [CommitOperationAdd(path, text.encode()) for path, text in files.items()]
     oid: str = api.create_commit(name, operations, commit_message="stage", repo_type="dataset").oid
     return oid
+
+
+def staged(api: HfApi, rows: Sequence[object]) -> Volume:
+    """The package's own job scripts and some rows, as one commit, mounted at /o."""
+    package = Path(orchestrator.__file__).parent
+    files = {f"code/{one.name}": one.read_text() for one in (package / "training").glob("*.py")}
+    files["code/calls.py"] = (package / "calls.py").read_text()
+    files["staged/rows.jsonl"] = "".join(json.dumps(row) + "\n" for row in rows)
+    revision = scripts(api, files, "alice/staging")
+    return Volume(
+        type="dataset",
+        source="alice/staging",
+        revision=revision,
+        mount_path="/o",
+        read_only=True,
+    )
+
+
+def kept(prefix: str, *words: str) -> list[str]:
+    """The command of an attempt, with the keeper that uploads what its script leaves."""
+    where = ["--candidate", "alice/m-candidates", "--branch", "r-1", "--prefix", prefix]
+    return ["uv", "run", "/o/code/job.py", *where, "--", *words, "--output", OUTPUT]

@@ -9,38 +9,16 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi, Volume
 
-import orchestrator
 from orchestrator.sandbox.edge.rules import FaultPlan, JobRule, Outcome
 from orchestrator.sandbox.jobs.face import Stage as JobStage
 from orchestrator.sandbox.jobs.stand_in import JobStandIn
 from orchestrator.sandbox.jobs.stand_ins import job_stand_in
 from orchestrator.sandbox.standins.base import StandInOptions
-from tests.sandbox.jobs.stage import OUTPUT, Stage, scripts, submit
+from tests.sandbox.jobs.stage import Stage, kept, staged, submit
 from tests.sandbox.jobs.test_made_up_answers import FIELDS, right, texts
 
-PACKAGE = Path(orchestrator.__file__).parent
 TOKEN = {"HF_TOKEN": "hf_alice"}
 BASE = ["--base-model", "google/gemma-3-270m", "--base-revision", "abc"]
-
-
-def staged(api: HfApi, rows: list[dict[str, Any]]) -> Volume:
-    """The package's own job scripts and some rows, as one commit, mounted."""
-    files = {f"code/{one.name}": one.read_text() for one in (PACKAGE / "training").glob("*.py")}
-    files["code/calls.py"] = (PACKAGE / "calls.py").read_text()
-    files["staged/rows.jsonl"] = "".join(json.dumps(row) + "\n" for row in rows)
-    revision = scripts(api, files, "alice/staging")
-    return Volume(
-        type="dataset",
-        source="alice/staging",
-        revision=revision,
-        mount_path="/o",
-        read_only=True,
-    )
-
-
-def kept(prefix: str, *words: str) -> list[str]:
-    where = ["--candidate", "alice/m-candidates", "--branch", "r-1", "--prefix", prefix]
-    return ["uv", "run", "/o/code/job.py", *where, "--", *words, "--output", OUTPUT]
 
 
 def run_job(stage: Stage, api: HfApi, command: list[str], *volumes: Volume) -> tuple[str, ...]:

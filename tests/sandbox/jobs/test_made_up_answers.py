@@ -19,6 +19,7 @@ from orchestrator.sandbox.jobs.conditions import condition_values, with_conditio
 from orchestrator.sandbox.jobs.smollm2_stand_in import SmolLM2JobStandIn
 from orchestrator.sandbox.jobs.stand_in import value_of
 from orchestrator.sandbox.jobs.stand_ins import job_stand_in
+from orchestrator.sandbox.jobs.tiny_stand_in import TinyJobStandIn
 from orchestrator.sandbox.jobs.volumes import Places
 from orchestrator.sandbox.standins.base import Answers, StandInOptions
 from orchestrator.sandbox.standins.smollm2 import ConvertedModel
@@ -221,6 +222,26 @@ def test_only_words_of_conditions_are_read_and_changed() -> None:
     changed = with_condition_values(command, "shots", str.upper)
     assert condition_values(changed, "shots") == ["A", "B"]
     assert changed.count("shots=no") == 2
+
+
+@pytest.mark.parametrize("key", ["adapter", "model"])
+def test_before_a_tuning_the_model_answers_that_was_tuned_not_the_one_used_last(
+    tmp_path: Path, key: str
+) -> None:
+    for name in ("first", "last"):
+        for folder in (tmp_path / "tiny" / name, tmp_path / name):
+            folder.mkdir(parents=True)
+            vocabulary = json.dumps({"model": {"vocab": {name: 0}}})
+            (folder / "tokenizer.json").write_text(vocabulary, encoding="utf-8")
+        made = tmp_path / "tiny" / name / "made.json"
+        made.write_text('{"parameters": 1}', encoding="utf-8")
+    (tmp_path / "tiny" / "last").rename(tmp_path / "tiny" / "second")
+    (tmp_path / "tiny" / "last").write_text("second", encoding="utf-8")
+    stand_in = TinyJobStandIn(tmp_path, StandInOptions(answers="real"))
+    command = ["uv", "run", "generate.py", "--base-model", "a/b", "--rows", "no", "--condition"]
+    command += ["tuned", f"{key}={tmp_path / 'first'}", "--condition", "published"]
+    prepared = stand_in.prepare([*command, f"adapter={tmp_path / 'last'}"], Path)
+    assert value_of(prepared.command, "--base-model") == str(tmp_path / "tiny" / "first")
 
 
 def test_a_path_in_a_condition_is_led_to_the_job_s_own_folder(tmp_path: Path) -> None:

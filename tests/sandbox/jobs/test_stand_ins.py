@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from huggingface_hub import Volume
 
-import orchestrator
 from orchestrator.adapter import STAND_IN
 from orchestrator.errors import InputError
 from orchestrator.safetensors_file import read_header
@@ -29,11 +28,10 @@ from orchestrator.sandbox.jobs.stand_in import (
 from orchestrator.sandbox.jobs.stand_ins import JOB_STAND_INS, job_stand_in
 from orchestrator.sandbox.standins.base import StandInOptions
 from orchestrator.sandbox.standins.tiny import TinyStandIn
-from tests.sandbox.jobs.stage import OUTPUT, Stage, scripts, submit
+from tests.sandbox.jobs.stage import Stage, kept, staged, submit
 
 KEEPER = ("uv", "run", "/o/code/job.py", "--candidate", "a/b-candidates", "--branch", "r-1")
 SFT = (*KEEPER, "--prefix", "p-1", "--", "sft.py", "--base-model", "google/gemma-3-270m")
-PACKAGE = Path(orchestrator.__file__).parent
 
 
 @pytest.mark.parametrize(
@@ -166,27 +164,8 @@ def test_an_unknown_stand_in_is_told_with_the_known_ones(tmp_path: Path) -> None
     assert {"tiny", "replay"} <= set(JOB_STAND_INS)
 
 
-def staged(stage: Stage, rows: int) -> Volume:
-    """The package's own job scripts and some rows, as one commit, mounted."""
-    api = stage.client("hf_alice")
-    files = {f"code/{one.name}": one.read_text() for one in (PACKAGE / "training").glob("*.py")}
-    files["code/calls.py"] = (PACKAGE / "calls.py").read_text()
-    lines = [{"prompt": f"question {n}", "completion": f"answer {n % 3}"} for n in range(rows)]
-    files["staged/rows.jsonl"] = "".join(json.dumps(line) + "\n" for line in lines)
-    revision = scripts(api, files, "alice/staging")
-    return Volume(
-        type="dataset",
-        source="alice/staging",
-        revision=revision,
-        mount_path="/o",
-        read_only=True,
-    )
-
-
-def kept(prefix: str, *words: str) -> list[str]:
-    """The command of an attempt, with the keeper that uploads what its script leaves."""
-    where = ["--candidate", "alice/m-candidates", "--branch", "r-1", "--prefix", prefix]
-    return ["uv", "run", "/o/code/job.py", *where, "--", *words, "--output", OUTPUT]
+def simple(rows: int) -> list[dict[str, str]]:
+    return [{"prompt": f"question {n}", "completion": f"answer {n % 3}"} for n in range(rows)]
 
 
 def test_replay_leaves_a_canned_adapter_and_canned_answers_with_the_real_keeper(
@@ -194,7 +173,7 @@ def test_replay_leaves_a_canned_adapter_and_canned_answers_with_the_real_keeper(
 ) -> None:
     stand_in = job_stand_in("replay", tmp_path / "stand-ins", StandInOptions())
     with stage.serving(stand_in=stand_in) as api:
-        mount, token = staged(stage, 6), {"HF_TOKEN": "hf_alice"}
+        mount, token = staged(api, simple(6)), {"HF_TOKEN": "hf_alice"}
         base = ["--base-model", "google/gemma-3-270m"]
         rows = ["--train", "/o/staged/rows.jsonl", "--epochs", "2", "--batch-size", "3"]
         tuned = submit(api, kept("p-1", "sft.py", *base, *rows), volumes=[mount], secrets=token)
@@ -223,7 +202,7 @@ def test_tiny_really_trains_and_answers_with_the_package_s_own_scripts(
     options = StandInOptions(epochs=1, answers="real")
     stand_in = job_stand_in("tiny", tmp_path / "stand-ins", options)
     with stage.serving(stand_in=stand_in) as api:
-        mount, token = staged(stage, 12), {"HF_TOKEN": "hf_alice"}
+        mount, token = staged(api, simple(12)), {"HF_TOKEN": "hf_alice"}
         base = ["--base-model", "google/gemma-3-270m", "--base-revision", "abc"]
         rows = ["--train", "/o/staged/rows.jsonl", "--epochs", "15", "--quantization", "4bit"]
         tuned = submit(api, kept("p-1", "sft.py", *base, *rows), volumes=[mount], secrets=token)
