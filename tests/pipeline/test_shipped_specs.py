@@ -10,28 +10,18 @@ from orchestrator.shipped import shipped_names
 from orchestrator.spec import load_spec
 from tests.pipeline.test_rehearse import document, run
 
-#: The quickest of hf-jobs; one of Vertex is rehearsed in `test_rehearse` every time. The others
-#: take longer together than all else.
-QUICK = {"code/llama-3.1-8b"}
+# Every time one of Vertex is rehearsed by `test_rehearse`, and one of hf-jobs by `make test`; all of
+# them take longer than all else.
 #: As many as the samples have, about; the support router has more.
 ROWS = 40
 
 
-def _every_spec() -> list[object]:
-    names = list(shipped_names())
-    assert set(names) >= QUICK
-    return [
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow, id=name)
-        for name in names
-    ]
-
-
+@pytest.mark.slow
 @pytest.mark.training
-@pytest.mark.parametrize("name", _every_spec())
+@pytest.mark.parametrize("name", list(shipped_names()))
 def test_every_shipped_spec_is_rehearsed_with_tiny(name: str, tmp_path: Path) -> None:
     spec = load_spec(shipped_names()[name]).spec
-    rows = ROWS if name not in QUICK else ROWS // 2
-    result = document(run(["rehearse", name, "--limit", str(rows), "--json"], tmp_path))
+    result = document(run(["rehearse", name, "--limit", str(ROWS), "--json"], tmp_path))
     assert result["state"] == ("PUBLISHED" if spec.publish else "COLLECTED")
     assert result["stand_in"] == "tiny"
     chain = ("tune", "merge", "export") if spec.export else ("tune",)
