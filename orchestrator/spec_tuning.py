@@ -314,7 +314,7 @@ class StandInBlock(Block):
     rows: Annotated[int, Field(ge=1)] | None = Field(
         None,
         description="Only so many of the training rows, the first of them, and one for "
-        "every 24 to evaluate with. Only on hf-jobs.",
+        "every 48 to evaluate with. Only on hf-jobs.",
         examples=[120],
     )
     short_prompt: str | None = Field(

@@ -177,8 +177,8 @@ class Scorer(Protocol):
 def metric_of(kind: MetricKind, rows: Sequence[RowScores], *, seed: int = 0) -> Figures | None:
     """The metric over rows; None where no row counts for it.
 
-    Shares get Wilson's interval, everything else that of the percentile bootstrap over rows (Efron
-    1979), drawn with `seed`.
+    Shares get Wilson's interval, and so do rows all wholly right or all wholly wrong; everything
+    else that of the percentile bootstrap over rows (Efron 1979), drawn with `seed`.
     """
     found = _metrics((kind,), rows, seed)
     return found[0] if found else None
@@ -215,6 +215,9 @@ def _metrics(
         value = kind.value_of(parts)
         if kind.is_share(parts):
             low, high = wilson(round(sum(one.above for (one,) in parts)), len(parts))
+        elif kind.scale == "ratio" and _all_alike(parts):
+            # Drawn again, such rows are the same each time, as if they were all rows there are.
+            low, high = wilson(len(parts) if value else 0, len(parts))
         elif not _finite(parts):
             low = high = value  # a loss that is not a number has no spread, and passes no gate
         else:
@@ -226,6 +229,13 @@ def _metrics(
     for (place, _, _), (low, high) in zip(without_formula, intervals, strict=True):
         found[place] = replace(found[place], low=low, high=high)
     return tuple(found[place] for place in sorted(found))
+
+
+def _all_alike(parts: Sequence[Sequence[Part]]) -> bool:
+    """Whether all rows are wholly right, or all wholly wrong."""
+    return all(one.above == one.below for row in parts for one in row) or not any(
+        one.above for row in parts for one in row
+    )
 
 
 def _finite(parts: Sequence[Sequence[Part]]) -> bool:

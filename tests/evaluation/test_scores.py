@@ -60,6 +60,13 @@ def test_a_share_has_the_interval_of_wilson() -> None:
     assert (found.low, found.high) == wilson(2, 3)
 
 
+@pytest.mark.parametrize(("above", "value"), [(0.0, 0.0), (1.0, 1.0)])
+def test_few_rows_that_are_all_alike_are_not_sure(above: float, value: float) -> None:
+    found = metric_of(RECALL, rows_of("recall", Part(2 * above, 2), Part(3 * above, 3)))
+    assert found is not None
+    assert (found.value, found.low, found.high) == (value, *wilson(int(2 * value), 2))
+
+
 def test_a_row_without_a_part_does_not_count() -> None:
     rows = [*rows_of("right", yes(True)), RowScores("other", {})]
     found = metric_of(RIGHT, rows)

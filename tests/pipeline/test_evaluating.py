@@ -81,21 +81,21 @@ def submit(bench: Bench, prepared: Prepared) -> str:
     return run.id
 
 
-def finish(bench: Bench, run: str) -> Outcome:
+def finish(bench: Bench, run: str, *, job_s: float = 60) -> Outcome:
     """Poll while jobs come to their ends, until nothing more can be done."""
     for _ in range(12):
-        ended(bench)
+        ended(bench, job_s)
         outcome = bench.pipeline().poll([run])[0]
         if outcome.error is not None or outcome.status.action is Action.DONE:
             break
     return outcome
 
 
-def ended(bench: Bench) -> None:
+def ended(bench: Bench, job_s: float = 60) -> None:
     for one in bench.sandbox.vertex.jobs():
         bench.sandbox.vertex.wait_until_ended(one.name)
     for job in bench.sandbox.jobs.jobs():
-        bench.sandbox.jobs.wait_until_ended(job.id)
+        bench.sandbox.jobs.wait_until_ended(job.id, timeout_s=job_s)
 
 
 def until_offered(bench: Bench, run: str) -> None:

@@ -47,7 +47,7 @@ def test_what_learnt_is_published_and_what_was_weakened_is_held(
         bench = Bench(sandbox, tmp_path)
         try:
             run = submit(bench, made)
-            outcome = finish(bench, run)
+            outcome = finish(bench, run, job_s=900)
             found = evaluation(bench.facts(run))
             assert found is not None, outcome
             evidence = Evidence.from_json(found.data)

@@ -10,8 +10,7 @@ from orchestrator.shipped import shipped_names
 from orchestrator.spec import load_spec
 from tests.pipeline.test_rehearse import document, run
 
-# Every time one of Vertex is rehearsed by `test_rehearse`, and one of hf-jobs by `make test`; all of
-# them take longer than all else.
+# One of Vertex is rehearsed by `test_rehearse` every time, and one of hf-jobs by `make test`.
 #: As many as the samples have, about; the support router has more.
 ROWS = 40
 
@@ -24,7 +23,8 @@ def test_every_shipped_spec_is_rehearsed_with_tiny(name: str, tmp_path: Path) ->
     result = document(run(["rehearse", name, "--limit", str(ROWS), "--json"], tmp_path))
     assert result["state"] == ("PUBLISHED" if spec.publish else "COLLECTED")
     assert result["stand_in"] == "tiny"
-    chain = ("tune", "merge", "export") if spec.export else ("tune",)
+    asked = ("generate",) if spec.evaluation else ()
+    chain = ("tune", *asked, *(("merge", "export") if spec.export else ()))
     assert len(result["service_jobs"]) == len(chain)
     assert "a random 2-layer model" in result["differences"][0]
     assert result["metrics"]["loss"]["points"] > 0

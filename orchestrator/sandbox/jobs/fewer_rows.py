@@ -10,7 +10,7 @@ from orchestrator.sandbox.jobs.stand_in import Files, value_of, with_value
 
 #: For so many training rows, one is looked at in each evaluation: most of a small training's time
 #: would otherwise go into its evaluations.
-TRAINED_FOR_EVALUATED = 24
+TRAINED_FOR_EVALUATED = 48
 _WORDS = {"--train": "training rows", "--validation": "validation rows", "--probe": "probe rows"}
 
 
@@ -19,7 +19,7 @@ def with_fewer_rows(
 ) -> tuple[tuple[str, ...], list[str]]:
     """The command with only the first rows of its files, and what is told of it.
 
-    `count` is how many rows of `--train` stay; of `--validation` and `--probe` one for every 24.
+    `count` is how many rows of `--train` stay; of `--validation` and `--probe` one for every 48.
     """
     if count is None or value_of(command, "--train") is None:
         return command, []
