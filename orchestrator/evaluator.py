@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -129,11 +129,16 @@ def evaluate(question: Question) -> Evaluation:
         _figures(name, question.answers[name], scorer, answered[name], scored[name], question.seed)
         for name in answered
     ]
-    as_given = all(one.expected == row.answer for one, row in zip(tuned, rows, strict=True))
-    train = question.train if as_given else None
     # Constant answers are in the syntax of the rows, which need not be that of the model.
     of_rows = made_for(scorer_named(question.scorer), tuned) if question.syntax else scorer
-    for name, note, found in _without_model(of_rows, tuned, train):
+    without_model = [_constant(of_rows, tuned)]
+    if question.train is not None:
+        # Training rows are as they were prepared; what a job expects, its model's template wrote.
+        prepared = [
+            replace(one, expected=row.answer or "") for one, row in zip(tuned, rows, strict=True)
+        ]
+        without_model += _majority(question.scorer, prepared, question.train)
+    for name, note, found in without_model:
         scored[name] = found
         figures.append(_scored_figures(name, note, scorer, found, question.seed))
     verdicts = gates.judge(
@@ -246,20 +251,27 @@ def row_keys(rows: Sequence[AnswerRow]) -> list[str]:
     return keys
 
 
-def _without_model(
-    scorer: Scorer, rows: Sequence[Answered], train: Path | None
-) -> list[tuple[str, str, list[RowScores]]]:
-    """The best constant answer, which has seen these rows, and the commonest one of training."""
+def _constant(scorer: Scorer, rows: Sequence[Answered]) -> tuple[str, str, list[RowScores]]:
+    """The best constant answer, which has seen these rows."""
     text, scored = constant_answer(scorer, rows)
     tried = sum(row.expected == text for row in rows)
     note = f"the best constant answer, which has seen these rows: {tried} of them expect it"
-    found = [(CONSTANT, note, scored)]
-    commonest = _commonest(train) if train is not None else None
+    return CONSTANT, note, scored
+
+
+def _majority(
+    scorer: str, rows: Sequence[Answered], train: Path
+) -> Iterator[tuple[str, str, list[RowScores]]]:
+    """The commonest answer of the training rows, if they have any, given to every row."""
+    commonest = _commonest(train)
     if commonest is not None:
-        said = [scorer.score(row.with_answer(commonest[0])) for row in rows]
-        note = f"the commonest answer of the training rows, of {commonest[1]} of them"
-        found.append((MAJORITY, note, said))
-    return found
+        of_rows = made_for(scorer_named(scorer), rows)
+        said = [of_rows.score(row.with_answer(commonest[0])) for row in rows]
+        yield (
+            MAJORITY,
+            f"the commonest answer of the training rows, of {commonest[1]} of them",
+            said,
+        )
 
 
 def _commonest(train: Path) -> tuple[str, int] | None:

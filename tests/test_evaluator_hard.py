@@ -109,3 +109,45 @@ def test_a_constant_answer_is_read_in_the_syntax_of_its_rows(tmp_path: Path) -> 
         metric = found.metric("calls_exact")
         assert metric is not None
         assert metric.value == 0.75, name
+
+
+def test_the_commonest_training_answer_stands_beside_rows_that_a_template_wrote(
+    tmp_path: Path,
+) -> None:
+    """What a job expects is in its model's own syntax; training rows are as they were prepared."""
+
+    def call(name: str) -> str:
+        calls = [{"type": "function", "function": {"name": name, "arguments": {}}}]
+        return json.dumps({"content": "", "tool_calls": calls})
+
+    names = ["sell", "bill", "bill", "bill"]
+    prepared: list[dict[str, object]] = [
+        {"prompt": str(n), "completion": call(name)} for n, name in enumerate(names)
+    ]
+    wanted = write(tmp_path / "rows.jsonl", prepared)
+    lines: list[dict[str, object]] = [
+        {
+            "row": n,
+            "prompt_sha256": prompt_sha256(str(n)),
+            "expected": f"<start_function_call>call:{name}{{}}<end_function_call>",
+            "predicted": "",
+        }
+        for n, name in enumerate(names)
+    ]
+    given = write(tmp_path / "said.jsonl", lines)
+    evidence = evaluate(
+        Question(
+            scorer="calls",
+            split="test",
+            rows=wanted,
+            train=wanted,
+            answers={"tuned": AnswersFile(given, "")},
+            gates=(),
+            syntax=Syntax.FUNCTIONGEMMA,
+        )
+    ).evidence
+    found = evidence.condition("majority")
+    assert found is not None
+    metric = found.metric("calls_exact")
+    assert metric is not None
+    assert (metric.value, metric.rows) == (3 / 4, 4)
