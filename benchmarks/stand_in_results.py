@@ -36,7 +36,9 @@ def main() -> int:
     for seed in arguments.seeds:
         with tempfile.TemporaryDirectory(prefix="stand-in-results-") as work:
             cpu_s = _children_s()
-            found = _rehearsed(_spec(arguments, Path(work), seed), Path(work))
+            # Shuffled rows were prepared already, as many as were asked for.
+            limit = None if arguments.shuffled else arguments.limit
+            found = _rehearsed(_spec(arguments, Path(work), seed), Path(work), limit)
             cpu_s = round(_children_s() - cpu_s, 1)
         what = f"{arguments.spec}, seed {seed}{', shuffled answers' if arguments.shuffled else ''}"
         results.append({"what": what, "seed": seed, "cpu_s": cpu_s, **found})
@@ -83,16 +85,13 @@ def _spec(arguments: argparse.Namespace, work: Path, seed: int) -> Path:
     file.write_text(yaml.safe_dump(spec), encoding="utf-8")
     if arguments.shuffled:
         _shuffle(spec, file, arguments.limit, seed)
-    elif arguments.limit:
-        (work / "limit").write_text(str(arguments.limit), encoding="utf-8")
     return file
 
 
 def _shuffle(spec: dict[str, Any], file: Path, limit: int | None, seed: int) -> None:
     """Lead the spec to its own prepared rows, those to train on with each other's answers."""
     rows = file.parent / "rows"
-    command = ["prepare", str(file), "--out", str(rows)]
-    _orchestrator([*command, "--limit", str(limit)] if limit else command)
+    _orchestrator(["prepare", str(file), "--out", str(rows), *_limited(limit)])
     train = rows / "train.jsonl"
     given = [json.loads(line) for line in train.read_text(encoding="utf-8").splitlines()]
     answers = [row["completion"] for row in given]
@@ -104,12 +103,14 @@ def _shuffle(spec: dict[str, Any], file: Path, limit: int | None, seed: int) -> 
     file.write_text(yaml.safe_dump(spec), encoding="utf-8")
 
 
-def _rehearsed(spec: Path, work: Path) -> dict[str, Any]:
-    limit = work / "limit"
+def _rehearsed(spec: Path, work: Path, limit: int | None) -> dict[str, Any]:
     command = ["rehearse", str(spec), "--stand-in", "smollm2", "--keep", str(work / "kept")]
-    command += ["--json", *(["--limit", limit.read_text()] if limit.exists() else [])]
-    found: dict[str, Any] = json.loads(_orchestrator(command))
+    found: dict[str, Any] = json.loads(_orchestrator([*command, "--json", *_limited(limit)]))
     return {name: found[name] for name in ("evaluation", "seconds", "differences")}
+
+
+def _limited(limit: int | None) -> list[str]:
+    return ["--limit", str(limit)] if limit else []
 
 
 def _orchestrator(arguments: list[str]) -> str:

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.answer_files import prompt_sha256, read_answers, write_lines
 from orchestrator.calls import Syntax
 from orchestrator.errors import InputError
+from orchestrator.evaluation.evidence import Evidence
 from orchestrator.evaluator import AnswersFile, Question, answered_rows, evaluate
 
 
@@ -77,14 +78,28 @@ def test_a_table_of_answers_is_read_again_under_another_name(tmp_path: Path) -> 
     assert [row.answer for row in kept] == ["a, b", "two\nlines"]
 
 
+def call(name: str) -> str:
+    calls = [{"type": "function", "function": {"name": name, "arguments": {}}}]
+    return json.dumps({"content": "", "tool_calls": calls})
+
+
+def judged_calls(rows: Path, tuned: AnswersFile) -> Evidence:
+    """Answers in FunctionGemma's syntax, judged by rows that were trained on too."""
+    return evaluate(
+        Question(
+            scorer="calls",
+            split="test",
+            rows=rows,
+            train=rows,
+            answers={"tuned": tuned},
+            gates=(),
+            syntax=Syntax.FUNCTIONGEMMA,
+        )
+    ).evidence
+
+
 def test_a_constant_answer_is_read_in_the_syntax_of_its_rows(tmp_path: Path) -> None:
     """Else it scores nothing beside answers of FunctionGemma, and everything is better than it."""
-
-    def call(name: str) -> str:
-        function = {"name": name, "arguments": {}}
-        return json.dumps(
-            {"content": "", "tool_calls": [{"type": "function", "function": function}]}
-        )
 
     wanted = write(
         tmp_path / "rows.jsonl",
@@ -92,17 +107,7 @@ def test_a_constant_answer_is_read_in_the_syntax_of_its_rows(tmp_path: Path) -> 
     )
     said = "<start_function_call>call:bill{}<end_function_call>"
     given = generated(tmp_path, [str(n) for n in range(4)], [said] * 4)
-    evidence = evaluate(
-        Question(
-            scorer="calls",
-            split="test",
-            rows=wanted,
-            train=wanted,
-            answers={"tuned": AnswersFile(given, "", by_row=False)},
-            gates=(),
-            syntax=Syntax.FUNCTIONGEMMA,
-        )
-    ).evidence
+    evidence = judged_calls(wanted, AnswersFile(given, "", by_row=False))
     for name in ("tuned", "constant", "majority"):
         found = evidence.condition(name)
         assert found is not None
@@ -115,10 +120,6 @@ def test_the_commonest_training_answer_stands_beside_rows_that_a_template_wrote(
     tmp_path: Path,
 ) -> None:
     """What a job expects is in its model's own syntax; training rows are as they were prepared."""
-
-    def call(name: str) -> str:
-        calls = [{"type": "function", "function": {"name": name, "arguments": {}}}]
-        return json.dumps({"content": "", "tool_calls": calls})
 
     names = ["sell", "bill", "bill", "bill"]
     prepared: list[dict[str, object]] = [
@@ -135,17 +136,7 @@ def test_the_commonest_training_answer_stands_beside_rows_that_a_template_wrote(
         for n, name in enumerate(names)
     ]
     given = write(tmp_path / "said.jsonl", lines)
-    evidence = evaluate(
-        Question(
-            scorer="calls",
-            split="test",
-            rows=wanted,
-            train=wanted,
-            answers={"tuned": AnswersFile(given, "")},
-            gates=(),
-            syntax=Syntax.FUNCTIONGEMMA,
-        )
-    ).evidence
+    evidence = judged_calls(wanted, AnswersFile(given, ""))
     found = evidence.condition("majority")
     assert found is not None
     metric = found.metric("calls_exact")

@@ -49,6 +49,15 @@ class Bench:
         pipeline.advance(run.id)
         return run.id
 
+    def submit_and_train(self) -> str:
+        """Submit the router plan, and wait until its job has ended at the face."""
+        run = self.submit()
+        attempt = self.facts(run).tune
+        assert attempt is not None
+        assert attempt.handle is not None
+        self.sandbox.vertex.wait_until_ended(attempt.handle.id)
+        return run
+
     def facts(self, run_id: str) -> Facts:
         """What the ledger holds."""
         return self.ledger.facts(run_id)

@@ -12,7 +12,7 @@ from orchestrator.state import RunState
 from tests.pipeline.bench import Bench
 from tests.pipeline.processes import Command, environment
 from tests.pipeline.slow_training import train_until_released
-from tests.pipeline.test_killed import commits, submit_and_train
+from tests.pipeline.test_killed import commits
 from tests.plans import ROUTER
 
 #: Says where it is and stays there, until the signal breaks the wait.
@@ -136,7 +136,7 @@ def test_in_the_middle_of_staging_no_object_is_left_and_the_next_poll_goes_on(
 
 
 def test_in_the_middle_of_collecting_nothing_half_done_is_left(bench: Bench) -> None:
-    run = submit_and_train(bench)
+    run = bench.submit_and_train()
     with Command(["poll"], environment(bench), before=IN_DOWNLOAD) as command:
         command.wait_for("now receiving")
         assert command.interrupt() == 130, command.said
@@ -147,7 +147,7 @@ def test_in_the_middle_of_collecting_nothing_half_done_is_left(bench: Bench) -> 
 
 
 def test_in_the_middle_of_publishing_there_is_no_commit_and_then_one(bench: Bench) -> None:
-    run = submit_and_train(bench)
+    run = bench.submit_and_train()
     with Command(["poll"], environment(bench), before=IN_PUBLISHING) as command:
         command.wait_for("now publishing")
         assert command.interrupt() == 130, command.said

@@ -149,15 +149,6 @@ def test_a_person_cannot_answer_before_the_question_is_asked(bench: Bench) -> No
         bench.pipeline().resolve(run, handle=None, by="a person")
 
 
-def submit_and_train(bench: Bench) -> str:
-    run = bench.submit()
-    attempt = bench.facts(run).tune
-    assert attempt is not None
-    assert attempt.handle is not None
-    bench.sandbox.vertex.wait_until_ended(attempt.handle.id)
-    return run
-
-
 def commits(bench: Bench, run: str) -> list[str]:
     from huggingface_hub import HfApi
 
@@ -169,7 +160,7 @@ def commits(bench: Bench, run: str) -> list[str]:
 
 @pytest.mark.parametrize("moment", [BEFORE_COMMIT, AFTER_COMMIT], ids=["before", "after"])
 def test_killed_around_the_hub_commit_there_is_one_commit(bench: Bench, moment: str) -> None:
-    run = submit_and_train(bench)
+    run = bench.submit_and_train()
     done = bench.process(["poll"], before=moment)
     assert done.returncode == -9, done.stderr
     assert bench.facts(run).last("publishing") is not None

@@ -133,11 +133,7 @@ def test_a_quota_that_is_used_up_is_waited_for_as_long_as_the_service_asks(tmp_p
 def test_a_bug_is_called_one_by_commands_about_one_run(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = bench.submit()
-    attempt = bench.facts(run).tune
-    assert attempt is not None
-    assert attempt.handle is not None
-    bench.sandbox.vertex.wait_until_ended(attempt.handle.id)
+    run = bench.submit_and_train()
 
     def broken(*_: object) -> None:
         raise KeyError("planted")

@@ -12,7 +12,6 @@ from orchestrator.state import RunState
 from tests.pipeline.bench import Bench
 from tests.pipeline.processes import environment, terminal
 from tests.pipeline.slow_training import train_until_released
-from tests.pipeline.test_killed import submit_and_train
 from tests.pipeline.test_logs import JobLog
 
 
@@ -40,7 +39,7 @@ def test_staging_and_waiting_are_drawn_on_a_terminal(
 
 
 def test_collecting_and_publishing_are_drawn_on_a_terminal(bench: Bench) -> None:
-    run = submit_and_train(bench)
+    run = bench.submit_and_train()
     with terminal(["poll"], environment(bench)) as shown:
         assert shown.end() == 0
         for step in ("collecting", "publishing", "reading back"):
@@ -49,7 +48,7 @@ def test_collecting_and_publishing_are_drawn_on_a_terminal(bench: Bench) -> None
 
 
 def test_without_a_terminal_there_are_plain_lines_and_no_control_characters(bench: Bench) -> None:
-    run = submit_and_train(bench)
+    run = bench.submit_and_train()
     done = bench.process(["poll"])
     assert done.returncode == 0
     assert "collected 5 files" in done.stderr

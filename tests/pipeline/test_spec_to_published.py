@@ -166,11 +166,7 @@ def test_a_job_that_the_service_shows_no_more_holds_the_run_until_it_comes_back(
 def test_weights_changed_after_their_check_are_collected_again_and_never_published(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = bench.submit()
-    attempt = bench.facts(run).tune
-    assert attempt is not None
-    assert attempt.handle is not None
-    bench.sandbox.vertex.wait_until_ended(attempt.handle.id)
+    run = bench.submit_and_train()
 
     def fail(*_: object, **__: object) -> str:
         raise Ambiguous("no route to the Hub")

@@ -12,7 +12,6 @@ import pytest
 from orchestrator.state import RunState
 from tests.pipeline.bench import Bench
 from tests.pipeline.processes import environment
-from tests.pipeline.test_killed import submit_and_train
 
 COMMAND = "from orchestrator.cli import main; main()"
 
@@ -31,7 +30,7 @@ def through_the_shell(bench: Bench, command: str) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_a_pass_with_closed_streams_publishes(bench: Bench, closed: str) -> None:
-    run = submit_and_train(bench)
+    run = bench.submit_and_train()
     done = through_the_shell(bench, f'"$@" poll {closed}')
     assert done.returncode == 0
     assert bench.pipeline().view(run).status.state is RunState.PUBLISHED
@@ -39,7 +38,7 @@ def test_a_pass_with_closed_streams_publishes(bench: Bench, closed: str) -> None
 
 
 def test_a_pass_whose_messages_nobody_reads_publishes(bench: Bench) -> None:
-    run = submit_and_train(bench)
+    run = bench.submit_and_train()
     read, write = os.pipe()
     os.close(read)
     subprocess.run(
