@@ -58,6 +58,32 @@ class TestInterrupts:
         thread.join(10)
         assert len(raised) == 1
 
+    def test_it_reaches_them_though_it_did_not_wake_the_main_thread(
+        self, interrupts: Interrupts
+    ) -> None:
+        raised: list[BaseException] = []
+        waiting, ended = threading.Event(), threading.Event()
+
+        def work() -> None:
+            waiting.wait(10)
+            signal.raise_signal(signal.SIGINT)  # comes to this thread: the other one sleeps on
+            try:
+                interrupts.check()
+            except KeyboardInterrupt as error:
+                raised.append(error)
+            ended.set()
+
+        def wait() -> None:
+            waiting.set()
+            ended.wait(10)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            wait()
+        thread.join(10)
+        assert len(raised) == 1
+
     def test_the_first_one_waits_where_an_answer_is_awaited(
         self, interrupts: Interrupts, capfd: pytest.CaptureFixture[str]
     ) -> None:

@@ -4,14 +4,45 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 _STDERR = 2
 _ALONE = (signal.SIGINT,)
+
+
+class _Arrivals:
+    """Which signals came, for any thread to ask.
+
+    Python runs a handler only when the main thread goes on. A signal that comes just before that
+    thread waits for a lock does not end its waiting, so the handler alone may never hear of it.
+    """
+
+    def __init__(self, numbers: frozenset[int]) -> None:
+        self._numbers = numbers
+        self._some = False
+        # A socket and not a pipe: once closed, it never stands for another file's number.
+        self._read, self._written = socket.socketpair()
+        for end in (self._read, self._written):
+            end.setblocking(False)
+        self._before = signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
+
+    def any(self) -> bool:
+        """Whether one of the signals came since this was made."""
+        with suppress(OSError):  # nothing new, or closed
+            # Python writes here what it handles elsewhere too.
+            if not self._numbers.isdisjoint(self._read.recv(64)):
+                self._some = True
+        return self._some
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(self._before, warn_on_full_buffer=False)
+        self._read.close()
+        self._written.close()
 
 
 class Interrupts:
@@ -26,6 +57,7 @@ class Interrupts:
         self._waiting_for = ""
         self._numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if ending else _ALONE
         self._previous: dict[int, Any] = {}
+        self._arrivals: _Arrivals | None = None
 
     def __enter__(self) -> Self:
         mine = threading.current_thread() is threading.main_thread()
@@ -34,6 +66,8 @@ class Interrupts:
             # reason.
             if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
                 self._previous[number] = signal.signal(number, self._take)
+        if self._previous:
+            self._arrivals = _Arrivals(frozenset(self._previous))
         return self
 
     def __exit__(
@@ -42,12 +76,14 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._arrivals is not None:
+            self._arrivals.close()
         while self._previous:
             signal.signal(*self._previous.popitem())
 
     def check(self) -> None:
         """Raise `KeyboardInterrupt` if one came, in whatever thread this is."""
-        if self._wanted.is_set() and not self._waiting_for:
+        if self._came() and not self._waiting_for:
             raise KeyboardInterrupt
 
     @contextmanager
@@ -59,6 +95,9 @@ class Interrupts:
         finally:
             self._waiting_for = ""
         self.check()
+
+    def _came(self) -> bool:
+        return self._wanted.is_set() or (self._arrivals is not None and self._arrivals.any())
 
     def _take(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         first = not self._wanted.is_set()
