@@ -15,7 +15,7 @@ from orchestrator import submission
 from orchestrator.clock import Clock
 from orchestrator.collector import best_checkpoint
 from orchestrator.connections import Connections
-from orchestrator.errors import InputError, Place
+from orchestrator.errors import InputError, NotFound, Place
 from orchestrator.ledger import ADOPTED, Adopted, Ledger, RunFacts, Target
 from orchestrator.planner import Prepared
 from orchestrator.services.base import AttemptState, Handle, Snapshot
@@ -106,7 +106,7 @@ def _job(name: str, target: Target, connections: Connections) -> _Found:
     handle = Handle(target.service, name)
     try:
         snapshot = service.inspect([handle]).get(handle)
-    except InputError:  # not even a name that a job could have
+    except (InputError, NotFound):  # no name that a job could have, or nobody's namespace
         snapshot = None
     if snapshot is None:
         raise InputError(

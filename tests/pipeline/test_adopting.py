@@ -93,6 +93,9 @@ def test_a_finished_job_of_hugging_face_is_adopted(tmp_path: Path) -> None:
             assert finish(other, run).status.state is RunState.PUBLISHED
             kinds = [job.request.command[-1] for job in bench.sandbox.jobs.jobs()]
             assert len(kinds) == 3  # one training, and answers twice
+            strange = f"nobody-at-all/{attempt.handle.id.partition('/')[2]}"
+            with pytest.raises(InputError, match=f"knows no job {strange}"):
+                other.pipeline().adopt(support(other.folder), strange)
         finally:
             other.ledger.close()
 
