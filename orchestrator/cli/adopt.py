@@ -8,11 +8,9 @@ import click
 
 from orchestrator.cli.given import need_sound, plan_given, read_given
 from orchestrator.cli.options import data_option, limit_option
-from orchestrator.cli.printing import note
-from orchestrator.cli.session import next_command, open_session, tell, tell_interrupted
+from orchestrator.cli.session import open_session
 from orchestrator.cli.tools_given import tools_option, with_tools
-from orchestrator.cli.watch import interval_option, watch
-from orchestrator.state import RunState
+from orchestrator.cli.watch import begin, interval_option
 
 
 @click.command()
@@ -52,14 +50,4 @@ def command(
     with open_session() as session:
         run = session.pipeline.adopt(prepared, what)
         click.echo(run.id)
-        try:
-            outcome = session.pipeline.advance(run.id)
-        except KeyboardInterrupt:
-            return tell_interrupted([run.id])
-        tell(outcome)
-        if watching:
-            return watch(session, [run.id], interval_s)
-    note(f"next: {next_command(run.id, outcome.status)}")
-    if outcome.error is not None:
-        return outcome.error.exit_code
-    return 1 if outcome.status.state in (RunState.FAILED, RunState.HELD) else 0
+        return begin(session, run.id, interval_s if watching else None)

@@ -9,10 +9,9 @@ import click
 from orchestrator.cli.given import need_sound, plan_given, read_given
 from orchestrator.cli.options import data_option, limit_option, spec_argument
 from orchestrator.cli.printing import note
-from orchestrator.cli.session import next_command, open_session, tell, tell_interrupted
+from orchestrator.cli.session import open_session
 from orchestrator.cli.tools_given import tools_option, with_tools
-from orchestrator.cli.watch import interval_option, watch
-from orchestrator.state import RunState
+from orchestrator.cli.watch import begin, interval_option
 
 
 @click.command()
@@ -44,16 +43,4 @@ def command(
         if not is_new:
             note(f"this plan has a run already ({run.id}); --again makes another one")
         click.echo(run.id)
-        try:
-            outcome = session.pipeline.advance(run.id)
-        except KeyboardInterrupt:
-            return tell_interrupted([run.id])
-        tell(outcome)
-        if watching:
-            return watch(session, [run.id], interval_s)
-        if outcome.error is not None:
-            return outcome.error.exit_code
-        if outcome.status.state is RunState.FAILED:
-            return 1
-    note(f"next: {next_command(run.id, outcome.status)}")
-    return 0
+        return begin(session, run.id, interval_s if watching else None)

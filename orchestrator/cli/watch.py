@@ -1,4 +1,4 @@
-"""Repeated polling, shared by `submit --watch`, `poll --watch` and `cancel`."""
+"""The first pass over a run and repeated polling, shared by the commands that wait for runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
+from orchestrator.cli.printing import note
 from orchestrator.cli.progress import Waiting
-from orchestrator.cli.session import Session, tell, tell_interrupted
+from orchestrator.cli.session import Session, next_command, tell, tell_interrupted
 from orchestrator.errors import OrchestratorError
 from orchestrator.ledger import Facts
 from orchestrator.pipeline import Outcome
@@ -28,6 +29,24 @@ def interval_option(function: F) -> F:
         metavar="SECONDS",
         help="Time between two polls with --watch.",
     )(function)
+
+
+def begin(session: Session, run_id: str, interval_s: float | None) -> int:
+    """The first pass over a run that was just made, and with an interval all the others.
+
+    Gives the exit code: 1 if the run failed or is held. Ctrl-C leaves it be.
+    """
+    try:
+        outcome = session.pipeline.advance(run_id)
+    except KeyboardInterrupt:
+        return tell_interrupted([run_id])
+    tell(outcome)
+    if interval_s is not None:
+        return watch(session, [run_id], interval_s)
+    note(f"next: {next_command(run_id, outcome.status)}")
+    if outcome.error is not None:
+        return outcome.error.exit_code
+    return 1 if outcome.status.state in (RunState.FAILED, RunState.HELD) else 0
 
 
 def watch(session: Session, run_ids: Sequence[str], interval_s: float) -> int:

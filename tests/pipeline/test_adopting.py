@@ -12,6 +12,7 @@ from orchestrator.errors import InputError
 from orchestrator.report.costs import run_cost
 from orchestrator.state import RunState
 from tests.pipeline.bench import Bench
+from tests.pipeline.slow_training import train_until_released
 from tests.pipeline.test_evaluating import ended, finish, router, serving, submit, support
 from tests.plans import router_plan
 
@@ -116,6 +117,20 @@ def test_what_is_not_there_is_not_adopted(
     with pytest.raises(InputError, match=says):
         bench.pipeline().adopt(router_plan(tmp_path), given)
     assert bench.ledger.run_ids() == []
+
+
+def test_a_job_that_still_runs_is_not_adopted(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = train_until_released(monkeypatch)
+    run = bench.submit()
+    attempt = bench.facts(run).tune
+    assert attempt is not None
+    assert attempt.handle is not None
+    with pytest.raises(InputError, match=r"is JOB_STATE_\w+: only what has succeeded is adopted"):
+        bench.pipeline().adopt(router_plan(tmp_path), attempt.handle.id)
+    released.set()
+    assert bench.ledger.run_ids() == [run]
 
 
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -30,6 +32,9 @@ from tests.pipeline.test_evaluating import (
 from tests.pipeline.test_killed import AFTER_CREATE, submit_and_die
 from tests.plans import router_plan
 from tests.router_spec import SPEC, plan
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi as HubApi
 
 BETTER = """
 evaluation: {scorer: route-plan, split: validation}
@@ -76,6 +81,44 @@ def test_only_a_person_who_was_shown_the_other_commit_lets_a_run_publish_on_it(
         assert outcome.status.state is RunState.HELD, outcome
         assert "somebody published meanwhile" in outcome.status.reason
         assert bench.pipeline().publish_again(run).status.state is RunState.PUBLISHED
+
+
+def _delete(hub: HubApi, repo: str) -> None:
+    hub.delete_repo(repo)
+
+
+def _squash(hub: HubApi, repo: str) -> None:
+    hub.super_squash_history(repo)
+
+
+@pytest.mark.parametrize("change", [_delete, _squash])
+def test_a_target_that_is_no_longer_what_it_was_judged_beside_holds_the_run(
+    tmp_path: Path, change: Callable[[HubApi, str], None]
+) -> None:
+    with serving(tmp_path, "good") as bench:
+        run = submit(bench, router(tmp_path))
+        published_by_others(bench, run, tmp_path, "other.gguf")
+        until_offered(bench, run)
+        hub = bench.pipeline()._connections.hub
+        change(hub._api(), target(bench, run))
+        outcome = finish(bench, run)
+        assert outcome.status.state is RunState.HELD, outcome
+        assert "somebody published meanwhile" in outcome.status.reason
+        assert "adapter_model.safetensors" not in hub.files(target(bench, run), "main")
+        assert bench.pipeline().publish_again(run).status.state is RunState.PUBLISHED
+
+
+def test_a_target_that_was_renamed_is_published_to_under_its_new_name(tmp_path: Path) -> None:
+    with serving(tmp_path, "good") as bench:
+        run = submit(bench, router(tmp_path))
+        published_by_others(bench, run, tmp_path, "other.gguf")
+        until_offered(bench, run)
+        hub = bench.pipeline()._connections.hub
+        renamed = f"{target(bench, run)}-renamed"
+        hub._api().move_repo(target(bench, run), renamed)
+        outcome = finish(bench, run)
+        assert outcome.status.state is RunState.PUBLISHED, outcome
+        assert hub.tags(renamed)[run_tag(run)] == hub.head(renamed)
 
 
 @pytest.mark.parametrize("written", [True, False])
