@@ -20,8 +20,8 @@ def warnings(how: EvaluationPlan, evidence: Evidence, *, nothing_published: bool
             continue
         if found.cut:
             yield (
-                f"warning: {one.name}: {found.cut} of {found.rows} answers were cut at "
-                f"{how.max_new_tokens} tokens; allow more: evaluation.max_new_tokens"
+                f"warning: {one.name}: {found.cut} of {found.rows} answers were cut; "
+                f"the plan allows {how.max_new_tokens} tokens: evaluation.max_new_tokens"
             )
         if found.missing:
             yield f"warning: {one.name}: {found.missing} of {found.rows} rows have no answer"

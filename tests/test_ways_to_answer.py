@@ -18,7 +18,7 @@ from orchestrator.spec import GateBlock
 from tests.plans import jobs_plan
 
 ADAPTER = {"adapter_config.json", "adapter_model.safetensors"}
-CUT = "were cut at 64 tokens; allow more: evaluation.max_new_tokens"
+CUT = "were cut; the plan allows 64 tokens: evaluation.max_new_tokens"
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,8 @@ class SmolLM2JobStandIn:
             changed, lines = without_gpu(changed, script)
             differences += [*lines, *fewer]
             if script == "generate.py":
-                changed = _cut(changed, files, model)
+                changed, lines = _cut(changed, files, model)
+                differences += lines
                 changed = with_value(changed, "--batch-size", str(BATCH_ROWS))
             if script in ("sft.py", "generate.py"):
                 changed, lines = self._on_short_rows(changed, files)
@@ -140,13 +141,18 @@ class SmolLM2JobStandIn:
         return str(target)
 
 
-def _cut(command: tuple[str, ...], files: Files, model: ConvertedModel) -> tuple[str, ...]:
+def _cut(
+    command: tuple[str, ...], files: Files, model: ConvertedModel
+) -> tuple[tuple[str, ...], list[str]]:
     """The command with no longer answers than the right ones are, where these are short rows."""
-    rows = value_of(command, "--rows")
+    rows, asked = value_of(command, "--rows"), value_of(command, "--max-new-tokens")
     if rows is None or not has_calls(files(rows)):
-        return command
+        return command, []
     longest = longest_answer_tokens(read_short_rows(files(rows)), model.folder / "tokenizer.json")
-    return with_value(command, "--max-new-tokens", str(longest))
+    line = f"answers: at most {longest} tokens, as many as the longest right one has"
+    if asked is not None:
+        line += f", instead of {asked}"
+    return with_value(command, "--max-new-tokens", str(longest)), [line]
 
 
 def _filled(options: StandInOptions) -> StandInOptions:

@@ -222,12 +222,16 @@ def test_a_prediction_is_made_on_short_rows_too(tmp_path: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     (tmp_path / "model").mkdir()
     tokenizer.save(str(tmp_path / "model" / "tokenizer.json"))
-    asked = (*_JOB, "generate.py", "--base-model", "a/b", "--adapter", "/tmp/a", "--rows")  # noqa: S108
-    command = _stand_in(tmp_path).prepare([*asked, str(_rows(tmp_path))], Path).command
+    asked = [*_JOB, "generate.py", "--base-model", "a/b", "--adapter", "/tmp/a"]  # noqa: S108
+    asked += ["--max-new-tokens", "51", "--rows", str(_rows(tmp_path))]
+    prepared = _stand_in(tmp_path).prepare(asked, Path)
+    command = prepared.command
     assert "staged" not in str(value_of(command, "--rows"))
     assert value_of(command, "--adapter") == "/tmp/a"  # noqa: S108
     # {"agent": "billing_agent", "arguments": {"n": 1}} has five words, and one token ends it.
     assert value_of(command, "--max-new-tokens") == "6"
+    told = "answers: at most 6 tokens, as many as the longest right one has, instead of 51"
+    assert told in prepared.differences
 
 
 def test_rows_that_were_made_fewer_are_found_where_they_are(tmp_path: Path) -> None:
