@@ -127,7 +127,7 @@ class Sandbox(Served):
                 self.faults, self.clock, self._job_reports, self._about, self._hub_job_reports
             )
             self._control = AppServer(
-                Gate(control_app(controls), self.tokens.sandbox), ports.control
+                Gate(control_app(controls), self.tokens.sandbox), ports.control, self.clock
             )
             undo.callback(self._control.stop)
             self.stand_in = _stand_in(self.options.stand_in, folder / "stand-ins")
@@ -209,7 +209,7 @@ class Sandbox(Served):
         edge = HttpFaults(app, face, self.faults, self.clock)
         self._edges.append(edge)
         # The gate is outside: what it refuses is no request of the face, and counts for no rule.
-        return AppServer(Gate(edge, token), port)
+        return AppServer(Gate(edge, token), port, self.clock)
 
     def _vertex_face(self, ports: Ports) -> VertexFace:
         return VertexFace(

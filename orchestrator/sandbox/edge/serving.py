@@ -13,7 +13,9 @@ from typing import Any, Self
 import uvicorn
 from starlette.types import ASGIApp
 
+from orchestrator.clock import SYSTEM_CLOCK, Clock
 from orchestrator.errors import InputError
+from orchestrator.sandbox.edge.dates import Dated
 
 LOOPBACK = "127.0.0.1"
 #: How long open requests may take to finish when the server ends.
@@ -74,8 +76,7 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         ticks = 0
         while not await self.on_tick(ticks):
-            # Every tenth tick sets the date of the answers.
-            ticks += 10
+            ticks += 1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), 1.0)
 
@@ -104,9 +105,9 @@ class _Server(uvicorn.Server):
 
 
 class AppServer(Served):
-    """An ASGI app served on 127.0.0.1; port 0 picks a free one."""
+    """An ASGI app served on 127.0.0.1; port 0 picks a free one. `clock` dates the answers."""
 
-    def __init__(self, app: ASGIApp, port: int = 0) -> None:
+    def __init__(self, app: ASGIApp, port: int = 0, clock: Clock = SYSTEM_CLOCK) -> None:
         # The protocol is named, or asyncio leaves Nagle on: 44 ms a request instead of 2.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -122,11 +123,12 @@ class AppServer(Served):
             ) from error
         self.port: int = self._socket.getsockname()[1]
         config: Any = uvicorn.Config(
-            app,
+            Dated(app, clock),
             lifespan="off",
             log_level="error",
             access_log=False,
             server_header=False,
+            date_header=False,
         )
         self._server = _Server(config)
         self._thread = threading.Thread(

@@ -65,7 +65,7 @@ class VertexFace(Served):
         self._rest_app = RestApp(self._calls, own_clock)
         self._rest: AppServer | None = None
         if rest_port is not None:
-            self._rest = AppServer(Gate(self._rest_app, token), rest_port)
+            self._rest = AppServer(Gate(self._rest_app, token), rest_port, own_clock)
         try:
             self._server = TuningServer(self._calls, port, token)
         except BaseException:

@@ -97,6 +97,15 @@ def test_the_hub_s_own_command_line_works_with_jobs(sandbox: Sandbox, api: HfApi
     assert "42" in ran.splitlines()
 
 
+def test_a_log_is_shown_whole_after_the_clock_was_moved(sandbox: Sandbox, api: HfApi) -> None:
+    sandbox.clock.advance(3600)
+    finished = run(api, "print('hello')", namespace=USER)
+    sandbox.jobs.wait_until_ended(finished)
+    # The client leaves out what is dated after the answer that it is in.
+    logs = list(api.fetch_job_logs(job_id=finished, namespace=USER))
+    assert logs[-1] == "hello"
+
+
 def test_the_catalog_s_models_are_on_the_hub_and_gated_as_the_real_ones(
     sandbox: Sandbox, api: HfApi
 ) -> None:
