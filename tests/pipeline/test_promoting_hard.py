@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -32,9 +30,6 @@ from tests.pipeline.test_evaluating import (
 from tests.pipeline.test_killed import AFTER_CREATE, submit_and_die
 from tests.plans import router_plan
 from tests.router_spec import SPEC, plan
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi as HubApi
 
 BETTER = """
 evaluation: {scorer: route-plan, split: validation}
@@ -83,24 +78,16 @@ def test_only_a_person_who_was_shown_the_other_commit_lets_a_run_publish_on_it(
         assert bench.pipeline().publish_again(run).status.state is RunState.PUBLISHED
 
 
-def _delete(hub: HubApi, repo: str) -> None:
-    hub.delete_repo(repo)
-
-
-def _squash(hub: HubApi, repo: str) -> None:
-    hub.super_squash_history(repo)
-
-
-@pytest.mark.parametrize("change", [_delete, _squash])
+@pytest.mark.parametrize("change", ["delete_repo", "super_squash_history"])
 def test_a_target_that_is_no_longer_what_it_was_judged_beside_holds_the_run(
-    tmp_path: Path, change: Callable[[HubApi, str], None]
+    tmp_path: Path, change: str
 ) -> None:
     with serving(tmp_path, "good") as bench:
         run = submit(bench, router(tmp_path))
         published_by_others(bench, run, tmp_path, "other.gguf")
         until_offered(bench, run)
         hub = bench.pipeline()._connections.hub
-        change(hub._api(), target(bench, run))
+        getattr(hub._api(), change)(target(bench, run))
         outcome = finish(bench, run)
         assert outcome.status.state is RunState.HELD, outcome
         assert "somebody published meanwhile" in outcome.status.reason

@@ -20,12 +20,7 @@ TITLE = "Publish router-llama-3.1-8b"
 @pytest.fixture
 def trained(bench: Bench) -> str:
     """A run whose job has ended at the service."""
-    run = bench.submit()
-    attempt = bench.facts(run).tune
-    assert attempt is not None
-    assert attempt.handle is not None
-    bench.sandbox.vertex.wait_until_ended(attempt.handle.id)
-    return run
+    return bench.submit_and_train()
 
 
 def test_a_commit_whose_answer_was_lost_is_found_again(
